@@ -1,0 +1,30 @@
+"""cnnspec: a declarative model-spec compiler for convolutional networks.
+
+    import cnnspec
+
+    net = cnnspec.load("resnet50", classes=10)
+    print(net.summary())
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnspec.api import Net, check, load, schema, zoo
+    from cnnspec.diagnostics import Diagnostic, SpecError
+
+__all__ = ["Diagnostic", "Net", "SpecError", "check", "load", "schema", "zoo"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import cnnspec` alone costs nothing."""
+    import importlib
+
+    if name in ("Diagnostic", "SpecError"):
+        return getattr(importlib.import_module("cnnspec.diagnostics"), name)
+    if name in __all__:
+        return getattr(importlib.import_module("cnnspec.api"), name)
+    raise AttributeError(f"module 'cnnspec' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,73 @@
+"""cnnspec from Python: what the command line does, as functions and objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cnnspec.diagnostics import Diagnostic, Report
+from cnnspec.graph import Graph, build_graph, check_cases
+from cnnspec.spec.loader import load_spec
+from cnnspec.spec.locate import zoo as zoo
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from cnnspec.spec.document import Spec
+    from cnnspec.summary import Summary
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Net:
+    """A network: its spec, with parameters set, and its graph, expanded under the transfer `case` if there is one."""
+
+    spec: Spec
+    graph: Graph
+    case: str = ""
+    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return self.spec.name
+
+    def summary(self) -> Summary:
+        """Shapes, parameters, multiply-adds and memory of every layer; as text, a table."""
+        from cnnspec.summary import summarise
+
+        return summarise(self.graph, self.case)
+
+    def __repr__(self) -> str:
+        return f"<cnnspec.Net {self.name}: {self.graph.input.shape}, {len(self.graph.nodes)} layers>"
+
+
+def load(spec: str | PathLike[str], *, transfer: str = "", params: dict[str, Any] | None = None, **set_: Any) -> Net:
+    """Load a spec by path or by its name in the zoo.
+
+    Keyword arguments set its parameters; `params` does the same for names that Python does not take, such as
+    `input.size`, and as text for values from a command line. `transfer` names a case of its transfer section.
+
+    Raises `SpecError` with every mistake, located.
+    """
+    report = Report()
+    loaded = load_spec(str(spec), {**(params or {}), **set_}, report)
+    graph = build_graph(loaded, report, transfer) if loaded else None
+    report.raise_errors()
+    assert loaded and graph, "a spec without errors has a graph"
+    return Net(loaded, graph, transfer, tuple(report.sorted()))
+
+
+def check(spec: str | PathLike[str]) -> list[Diagnostic]:
+    """Everything that is wrong with a spec, its transfer cases included; empty if nothing is."""
+    report = Report()
+    loaded = load_spec(str(spec), {}, report)
+    if loaded and (graph := build_graph(loaded, report)):
+        check_cases(loaded, graph, report)
+    return report.sorted()
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the language's structure."""
+    from cnnspec.spec.schema import language_schema
+
+    return language_schema()

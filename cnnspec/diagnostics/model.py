@@ -1,0 +1,158 @@
+"""Positions, diagnostics, and the report that collects them."""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from cnnspec.diagnostics.catalog import CATALOG
+
+Severity = Literal["error", "warning"]
+
+
+class Source:
+    """A text that spans point into: a spec file, or the value of a `--set` option."""
+
+    __slots__ = ("_starts", "name", "text")
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text
+        self._starts: list[int] | None = None
+
+    @property
+    def starts(self) -> list[int]:
+        r"""Offsets at which lines begin; a line ends at \n, \r\n or a lone \r."""
+        if self._starts is None:
+            self._starts = [0]
+            offset = 0
+            for line in self.text.replace("\r\n", "\n\n").replace("\r", "\n").split("\n")[:-1]:
+                offset += len(line) + 1
+                self._starts.append(offset)
+            if "\r\n" in self.text:  # the pass above saw an empty line inside each \r\n
+                self._starts = [s for s in self._starts if self.text[s - 1 : s + 1] != "\r\n"]
+        return self._starts
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Line and column of `offset`, both counted from 1, the column in characters."""
+        line = bisect_right(self.starts, offset)
+        return line, offset - self.starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        """The text of a line (counted from 1) without its ending."""
+        end = self.starts[number] if number < len(self.starts) else len(self.text)
+        return self.text[self.starts[number - 1] : end].rstrip("\r\n")
+
+
+class Span(NamedTuple):
+    """A stretch of a source: characters `start` up to, not including, `end`."""
+
+    source: Source
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        """The characters covered."""
+        return self.source.text[self.start : self.end]
+
+    @property
+    def line(self) -> int:
+        """Line of the first character, from 1."""
+        return self.source.position(self.start)[0]
+
+    @property
+    def column(self) -> int:
+        """Column of the first character, from 1."""
+        return self.source.position(self.start)[1]
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """Line and column just behind the last character."""
+        return self.source.position(self.end)
+
+    def part(self, start: int, end: int) -> "Span":
+        """The stretch from `start` to `end`, both relative to this span."""
+        return Span(self.source, self.start + start, min(self.start + end, self.end))
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A second place that explains an error."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One mistake.
+
+    `slug` is stable and documented (`cnnspec.diagnostics.catalog`); `span` covers the text that a person
+    would change; `label` is printed under it; `path` is the first layer of the expanded network it hits.
+    """
+
+    slug: str
+    message: str
+    span: Span
+    label: str = ""
+    related: tuple[Label, ...] = ()
+    help: str = ""
+    path: str = ""
+
+    @property
+    def severity(self) -> Severity:
+        """Whether this stops compilation; the catalogue decides, by slug."""
+        return CATALOG[self.slug].severity
+
+
+class SpecError(Exception):
+    """A spec that cannot be compiled; `diagnostics` says why, all at once."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = list(diagnostics)
+        super().__init__(self.diagnostics)
+
+    def __str__(self) -> str:
+        from cnnspec.diagnostics.render import to_text  # rendering is needed by almost no run
+
+        return "\n" + to_text(self.diagnostics)
+
+
+@dataclass
+class Report:
+    """Collects diagnostics; the same mistake, met again in another instance of its block, counts once."""
+
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    _seen: set[tuple[str, str, int, int]] = field(default_factory=set)
+
+    def add(
+        self,
+        slug: str,
+        message: str,
+        span: Span,
+        *,
+        label: str = "",
+        related: Iterable[Label] = (),
+        help: str = "",
+        path: str = "",
+    ) -> None:
+        """Record a mistake, unless this slug has been reported for this span."""
+        key = (slug, span.source.name, span.start, span.end)
+        if key not in self._seen:
+            self._seen.add(key)
+            self.diagnostics.append(Diagnostic(slug, message, span, label, tuple(related), help, path))
+
+    @property
+    def failed(self) -> bool:
+        """Whether any of them is an error."""
+        return any(d.severity == "error" for d in self.diagnostics)
+
+    def sorted(self) -> list[Diagnostic]:
+        """All of them, in the order of the text."""
+        return sorted(self.diagnostics, key=lambda d: (d.span.source.name, d.span.start, d.span.end))
+
+    def raise_errors(self) -> None:
+        """Raise `SpecError` with everything collected, if there is an error."""
+        if self.failed:
+            raise SpecError(self.sorted())

@@ -1,0 +1,138 @@
+"""Diagnostics for three readers: a person at a terminal, a program, a GitHub pull request."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from cnnspec.diagnostics.model import Diagnostic, Span
+
+_WIDTH = 150  # a longer source line is cut to a window around what is marked
+_COLOURS = {"error": "\033[1;31m", "warning": "\033[1;33m", "mark": "\033[1;34m", "help": "\033[1;36m"}
+
+
+def to_text(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
+    """Each diagnostic with the lines it is about, the faulty text underlined with `^`, what explains it with `-`."""
+    return "\n\n".join(_one(d, colour) for d in diagnostics)
+
+
+def to_json(diagnostics: Iterable[Diagnostic]) -> str:
+    """A JSON array; lines and columns count from 1, the end column is one behind the last character."""
+    return json.dumps([_as_dict(d) for d in diagnostics], indent=2, ensure_ascii=False)
+
+
+def to_github(diagnostics: Iterable[Diagnostic]) -> str:
+    """Workflow commands that GitHub shows as annotations on the changed lines."""
+    return "\n".join(_annotation(d) for d in diagnostics)
+
+
+def summary_line(diagnostics: Sequence[Diagnostic]) -> str:
+    """How many there are, as `2 errors, 1 warning`."""
+    counts = []
+    for severity in ("error", "warning"):
+        number = sum(d.severity == severity for d in diagnostics)
+        if number:
+            counts.append(f"{number} {severity}{'s' if number > 1 else ''}")
+    return ", ".join(counts)
+
+
+def _one(d: Diagnostic, colour: bool) -> str:
+    def paint(text: str, kind: str) -> str:
+        return f"{_COLOURS[kind]}{text}\033[0m" if colour else text
+
+    marks = [(d.span, "^", d.label), *((label.span, "-", label.text) for label in d.related)]
+    here = [m for m in marks if m[0].source is d.span.source]
+    gutter = max(len(str(m[0].line)) for m in marks) + 1
+    where = f"   ({d.path})" if d.path else ""
+    out = [paint(f"{d.severity}[{d.slug}]", d.severity) + f": {printable(d.message)}"]
+    if d.span.source.text:  # else there is no text to point at: a file that is not there, or empty
+        place = f"{d.span.source.name}:{d.span.line}:{d.span.column}{where}"
+        out.append(paint(" " * gutter + "--> ", "mark") + printable(place))
+        out += _excerpt(here, gutter, paint)
+    for span, mark, text in marks:
+        if span.source is not d.span.source:
+            out.append(paint(" " * gutter + "::: ", "mark") + f"{span.source.name}:{span.line}:{span.column}")
+            out += _excerpt([(span, mark, text)], gutter, paint)
+    if d.help:
+        out.append(paint("help", "help") + f": {printable(d.help)}")
+    return "\n".join(out)
+
+
+def _excerpt(marks, gutter, paint):  # type: ignore[no-untyped-def]
+    out: list[str] = []
+    shown = 0
+    for span, mark, text in sorted(marks, key=lambda m: m[0].start):
+        line, column = span.line, span.column
+        if line != shown:
+            if shown and line > shown + 1:
+                out.append(paint(" " * gutter + "...", "mark"))
+            window, shift = _window(span.source.line(line), column)
+            out.append(paint(f"{line:>{gutter}} | ", "mark") + window)
+            shown = line
+        else:
+            _, shift = _window(span.source.line(line), column)
+        length = _length_on_line(span)
+        padding = "".join(
+            "\t" if c == "\t" else " " for c in span.source.line(line)[shift : column - 1]
+        ) + " " * (1 if shift else 0)
+        note = f" {printable(text)}" if text else ""
+        under = padding + paint(mark * min(length, _WIDTH), "error" if mark == "^" else "mark")
+        out.append(paint(" " * gutter + " | ", "mark") + under + note)
+    return out
+
+
+def _window(line: str, column: int) -> tuple[str, int]:
+    """The part of `line` to show, and how many of its characters are cut off before it."""
+    if len(line) <= _WIDTH:
+        return printable(line), 0
+    start = max(0, column - _WIDTH // 2)
+    text = printable(line[start : start + _WIDTH])
+    return ("…" if start else "") + text + ("…" if start + _WIDTH < len(line) else ""), start
+
+
+def _length_on_line(span: Span) -> int:
+    """How many characters of the span lie on its first line; at least one, so that there is a mark."""
+    rest = len(span.source.line(span.line)) - (span.column - 1)
+    return max(1, min(span.end - span.start, rest))
+
+
+def printable(text: str) -> str:
+    """`text` with control characters made visible, so that a spec cannot drive the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _as_dict(d: Diagnostic) -> dict[str, object]:
+    return {
+        "slug": d.slug,
+        "severity": d.severity,
+        "message": d.message,
+        **_place(d.span),
+        "label": d.label,
+        "help": d.help,
+        "path": d.path,
+        "related": [{**_place(label.span), "label": label.text} for label in d.related],
+    }
+
+
+def _place(span: Span) -> dict[str, object]:
+    end_line, end_column = span.last
+    return {
+        "file": span.source.name,
+        "line": span.line,
+        "column": span.column,
+        "end_line": end_line,
+        "end_column": end_column,
+    }
+
+
+def _annotation(d: Diagnostic) -> str:
+    def data(text: str) -> str:
+        return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+    def value(text: str) -> str:
+        return data(text).replace(":", "%3A").replace(",", "%2C")
+
+    end_line, end_column = d.span.last
+    place = f"file={value(d.span.source.name)},line={d.span.line},col={d.span.column}"
+    if end_line == d.span.line:
+        place += f",endColumn={end_column}"
+    text = d.message + (f"\nhelp: {d.help}" if d.help else "")
+    return f"::{d.severity} {place},endLine={end_line},title={value(d.slug)}::{data(text)}"

@@ -1,0 +1,85 @@
+"""A spec's graph with a transfer case applied, and the check that every case of a spec can be."""
+
+from __future__ import annotations
+
+from cnnspec.diagnostics import Report, Source, Span, did_you_mean
+from cnnspec.graph.expand import expand
+from cnnspec.graph.freeze import apply_case
+from cnnspec.graph.model import Graph
+from cnnspec.ops import Vector
+from cnnspec.source import locate
+from cnnspec.spec.document import Spec
+from cnnspec.spec.transfer import Case, written
+
+
+def build_graph(spec: Spec, report: Report, transfer: str = "") -> Graph | None:
+    """The graph of `spec`, as it is, or under the transfer case `transfer`; None where `report` got an error."""
+    if transfer:
+        return _with_case(spec, report, transfer)
+    graph = expand(spec, report)
+    if graph:
+        _check_labels(graph, report)
+    return graph
+
+
+def check_cases(spec: Spec, graph: Graph, report: Report) -> None:
+    """Report what is wrong with the transfer section: every case is applied once."""
+    if spec.transfer is None:
+        return
+    section = spec.transfer.section
+    paths = _paths(graph)
+    for path in (*section.head, *section.boundaries):
+        _check_path(path, paths, report, written(spec.transfer.node, path))
+    for case in spec.transfer.cases.values():
+        _apply(spec, case, report, paths)
+
+
+def _with_case(spec: Spec, report: Report, name: str) -> Graph | None:
+    cases = spec.transfer.cases if spec.transfer else {}
+    if name not in cases:
+        source = Source("--transfer", name)
+        message = f"`{spec.name}` has no transfer case `{name[:60]}`"
+        report.add("unknown-case", message, Span(source, 0, len(name)), help=did_you_mean(name, cases))
+        return None
+    plain = expand(spec, report)
+    return _apply(spec, cases[name], report, _paths(plain)) if plain else None
+
+
+def _apply(spec: Spec, case: Case, report: Report, paths: set[str]) -> Graph | None:
+    """The graph under a case; `paths` are those of the network as it is."""
+    wrong = False
+    for path in (*case.replace, *case.anew):
+        wrong |= not _check_path(path, paths, report, written(case.node.get("replace"), path))
+    if wrong:
+        return None
+    graph = expand(spec, report, case)
+    if graph is None:
+        return None
+    graph.frozen = apply_case(graph, case, report)
+    return None if report.failed else graph
+
+
+def _check_path(path: str, paths: set[str], report: Report, span: Span) -> bool:
+    if path in paths:
+        return True
+    report.add("unmatched-path", f"no layer has the path `{path[:60]}`", span, help=did_you_mean(path, paths))
+    return False
+
+
+def _paths(graph: Graph) -> set[str]:
+    """The paths of all layers and of what contains them."""
+    paths: set[str] = set()
+    for node in graph.nodes:
+        parts = node.path.split(".")
+        paths.update(".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    return paths
+
+
+def _check_labels(graph: Graph, report: Report) -> None:
+    labels, main = graph.spec.labels, graph.outputs[0].node
+    if labels is not None and isinstance(main.shape, Vector) and len(labels) != main.shape.channels:
+        report.add(
+            "label-count", f"{len(labels)} labels for {main.shape.channels} outputs", locate(graph.spec.root, ["labels"])
+        )
+
+

@@ -1,0 +1,137 @@
+"""The typed graph: every layer with its op, shape and parameters, and the definitions that it came from.
+
+Nodes stand in execution order. Beside them, a tree of `Instance`s keeps how the network is written (which block, with which
+arguments, which stage, which iteration), so that generated code can have the same classes and loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from cnnspec.diagnostics import Span
+from cnnspec.expr import Value
+from cnnspec.ops import Op, Param, Shape
+from cnnspec.spec.layers import Arg, Block, Layer, OpLayer
+
+if TYPE_CHECKING:
+    from cnnspec.spec.document import Spec
+
+InstanceKind = Literal[
+    "network", "block", "stage", "repeat", "residual", "shortcut", "branches", "branch", "layer", "output", "replacement"
+]
+
+
+class Node:
+    """One op in the network.
+
+    `layer` is the definition that made it and `part` which part of that definition it is: the op itself (`""`), its
+    `norm` or its `activation`. `args` are the options as written, with their expressions.
+    """
+
+    __slots__ = ("args", "index", "inputs", "layer", "op", "params", "parent", "part", "path", "shape")
+
+    def __init__(
+        self,
+        index: int,
+        path: str,
+        op: Op,
+        inputs: tuple[Node, ...],
+        shape: Shape,
+        params: dict[str, Param],
+        layer: OpLayer | None,
+        args: dict[str, Arg],
+        part: str,
+        parent: Instance,
+    ) -> None:
+        self.index = index
+        self.path = path
+        self.op = op
+        self.inputs = inputs
+        self.shape = shape
+        self.params = params
+        self.layer = layer
+        self.args = args
+        self.part = part
+        self.parent = parent
+
+    def __repr__(self) -> str:
+        return f"<{self.path} {self.op.kind} {self.shape}>"
+
+    @property
+    def span(self) -> Span | None:
+        """The text of the layer that it came from; the input has none."""
+        return self.layer.key if self.layer else None
+
+    @property
+    def input_shapes(self) -> list[Shape]:
+        """The shapes of what it reads."""
+        return [node.shape for node in self.inputs]
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """One use of a definition.
+
+    `values` are the variables that its expressions see, `args` what a block was given, as written by the caller;
+    `iteration` counts from 0 within a repeat or a stage.
+    """
+
+    path: str
+    kind: InstanceKind
+    parent: Instance | None
+    layer: Layer | None = None
+    block: Block | None = None
+    args: dict[str, Arg] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
+    iteration: int | None = None
+    children: list[Instance | Node] = field(default_factory=list)
+    input: Node | None = None
+    output: Node | None = None
+
+    def nodes(self) -> Iterator[Node]:
+        """Every node inside, in order."""
+        for child in self.children:
+            if isinstance(child, Node):
+                yield child
+            else:
+                yield from child.nodes()
+
+
+@dataclass(slots=True, frozen=True)
+class Output:
+    """A result of the network. `span` is where it is defined; the main output has none."""
+
+    name: str
+    node: Node
+    training_only: bool = False
+    loss_weight: float = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Graph:
+    """A network with all shapes known. `outputs` begins with the main one. `frozen` holds the paths that do not train."""
+
+    spec: Spec
+    input: Node
+    nodes: list[Node]
+    root: Instance
+    outputs: list[Output]
+    frozen: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return self.spec.name
+
+    def ancestors(self, ends: list[Node]) -> set[int]:
+        """Indices of the nodes that `ends` depend on, their own included."""
+        seen: set[int] = set()
+        todo = list(ends)
+        while todo:
+            node = todo.pop()
+            if node.index not in seen:
+                seen.add(node.index)
+                todo.extend(node.inputs)
+        return seen

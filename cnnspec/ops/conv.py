@@ -1,0 +1,198 @@
+"""Convolutions and the dense layer: the ops with a weight and, unless `bias` is false, a bias."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from cnnspec.ops.base import Field, Op, OpError, Param, maps, vector
+from cnnspec.ops.fields import Count, Padding, Pair, PairOrZero
+from cnnspec.ops.shapes import Maps, Shape, Vector, elements
+from cnnspec.ops.window import Window, effective, half, resolve
+
+
+class _Weighted(Op):
+    """An op with a weight of `weight_shape` and one bias per output channel."""
+
+    attaches: ClassVar[tuple[str, ...]] = ("norm", "activation")
+    parameterised: ClassVar[bool] = True
+    bias: bool = True
+
+    def weight_shape(self, inputs: Sequence[Shape]) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def params(self, inputs: Sequence[Shape]) -> dict[str, Param]:
+        weight = Param(self.weight_shape(inputs))
+        return {"weight": weight, "bias": Param((self.outputs(inputs),))} if self.bias else {"weight": weight}
+
+    def outputs(self, inputs: Sequence[Shape]) -> int:
+        """How many channels come out."""
+        return self.weight_shape(inputs)[0]
+
+
+class _Windowed(_Weighted):
+    """A convolution that slides a window: strides and dilation do not go together, as Keras has no such layer."""
+
+    kernel: Pair
+    stride: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    padding: Padding = "half"
+
+    def window(self, inputs: Sequence[Shape]) -> Window:
+        """The resolved window on this input."""
+        if self.stride != (1, 1) and self.dilation != (1, 1):
+            raise OpError(
+                "strided-dilation",
+                "a convolution cannot have both a stride and a dilation",
+                field="dilation",
+                help="Keras has no such layer; use the dilation, then a pool or a 1×1 convolution with the stride",
+            )
+        return resolve(
+            maps(inputs, self.kind), self.kernel, self.stride, self.dilation, self.padding, full=False
+        )
+
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        return Maps(self.outputs(inputs), *self.window(inputs).output)
+
+    def macs(self, inputs: Sequence[Shape], output: Shape) -> int:
+        _, *window = self.weight_shape(inputs)
+        return elements(output) * window[0] * window[1] * window[2]
+
+    def field(self, inputs: Sequence[Shape]) -> Field:
+        return Field(effective(self.kernel, self.dilation), self.stride)
+
+
+class Conv(_Windowed):
+    """2-D convolution (cross-correlation) of `filters` kernels over all input channels, or over those of their group.
+
+    `padding: half`, the default, puts d·(k−1)/2 zeros on each side; `same` is TensorFlow's formula, which puts the odd
+    one at the end; numbers mean zeros at [top, left, bottom, right]. Weight (filters, channels / groups, height, width).
+    """
+
+    kind: ClassVar[str] = "conv"
+    main: ClassVar[str] = "filters"
+    filters: Count
+    groups: Count = 1
+
+    def weight_shape(self, inputs: Sequence[Shape]) -> tuple[int, ...]:
+        channels = maps(inputs, self.kind).channels
+        for name, number in (("input channels", channels), ("filters", self.filters)):
+            if number % self.groups:
+                raise OpError(
+                    "bad-groups", f"{number} {name} cannot be split into {self.groups} groups", field="groups"
+                )
+        return (self.filters, channels // self.groups, *self.kernel)
+
+
+class DepthwiseConv(_Windowed):
+    """2-D convolution of every input channel by itself, giving `depth_multiplier` channels for each.
+
+    Output channel c·m + j comes from input channel c. Weight (channels·m, 1, height, width).
+    """
+
+    kind: ClassVar[str] = "depthwise_conv"
+    label: ClassVar[str] = "conv"
+    main: ClassVar[str] = "kernel"
+    depth_multiplier: Count = 1
+
+    def weight_shape(self, inputs: Sequence[Shape]) -> tuple[int, ...]:
+        return (maps(inputs, self.kind).channels * self.depth_multiplier, 1, *self.kernel)
+
+
+class TransposedConv(_Weighted):
+    """The gradient of a convolution used as a layer: each input pixel adds a kernel to the output, `stride` apart.
+
+    The full output has (n−1)·stride + d·(k−1) + 1 pixels an axis. `valid`, the default, keeps it; numbers crop
+    [top, left, bottom, right] off it; `half` crops d·(k−1)/2 on each side; `same` crops it to n·stride with
+    TensorFlow's split. `output_padding` crops less at the bottom and right. Weight (channels, filters / groups, height,
+    width).
+    """
+
+    kind: ClassVar[str] = "transposed_conv"
+    label: ClassVar[str] = "conv"
+    main: ClassVar[str] = "filters"
+    filters: Count
+    kernel: Pair
+    stride: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    padding: Padding = "valid"
+    output_padding: PairOrZero = (0, 0)
+    groups: Count = 1
+
+    def weight_shape(self, inputs: Sequence[Shape]) -> tuple[int, ...]:
+        channels = maps(inputs, self.kind).channels
+        for name, number in (("input channels", channels), ("filters", self.filters)):
+            if number % self.groups:
+                raise OpError(
+                    "bad-groups", f"{number} {name} cannot be split into {self.groups} groups", field="groups"
+                )
+        return (channels, self.filters // self.groups, *self.kernel)
+
+    def outputs(self, inputs: Sequence[Shape]) -> int:
+        return self.filters
+
+    def crop(self, inputs: Sequence[Shape]) -> tuple[int, int, int, int]:
+        """Pixels taken off the full output, (top, left, bottom, right), before `output_padding`."""
+        extent = effective(self.kernel, self.dilation)
+        if self.padding == "valid":
+            return 0, 0, 0, 0
+        if self.padding == "half":
+            return half(self.kernel, self.dilation)
+        if self.padding == "same":
+            surplus = [e - s for e, s in zip(extent, self.stride, strict=True)]
+            if min(surplus) < 0:
+                raise OpError(
+                    "bad-padding",
+                    "`same` needs a kernel at least as large as the stride",
+                    field="padding",
+                    help="a larger kernel, or `valid` padding with `output_padding`",
+                )
+            begin = [n // 2 for n in surplus]
+            return begin[0], begin[1], surplus[0] - begin[0], surplus[1] - begin[1]
+        return self.padding  # type: ignore[return-value]
+
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        x = maps(inputs, self.kind)
+        self.weight_shape(inputs)
+        for extra, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
+            if extra >= max(stride, dilation):
+                raise OpError(
+                    "bad-padding",
+                    f"`output_padding` of {extra} must be smaller than the stride or the dilation",
+                    field="output_padding",
+                )
+        crop = self.crop(inputs)
+        extent = effective(self.kernel, self.dilation)
+        size = [
+            (n - 1) * self.stride[a] + extent[a] - crop[a] - crop[a + 2] + self.output_padding[a]
+            for a, n in enumerate((x.height, x.width))
+        ]
+        if min(size) < 1:
+            raise OpError(
+                "empty-output", f"this crops the output to {size[0]}×{size[1]} pixels", field="padding"
+            )
+        return Maps(self.filters, *size)
+
+    def macs(self, inputs: Sequence[Shape], output: Shape) -> int:
+        _, *window = self.weight_shape(inputs)
+        return elements(inputs[0]) * window[0] * window[1] * window[2]
+
+    def field(self, inputs: Sequence[Shape]) -> Field:
+        seen = [-(-e // s) for e, s in zip(effective(self.kernel, self.dilation), self.stride, strict=True)]
+        return Field((seen[0], seen[1]), (1 / self.stride[0], 1 / self.stride[1]))
+
+
+class Dense(_Weighted):
+    """A fully connected layer, y = W·x + b, on a vector. Weight (units, features)."""
+
+    kind: ClassVar[str] = "dense"
+    main: ClassVar[str] = "units"
+    units: Count
+
+    def weight_shape(self, inputs: Sequence[Shape]) -> tuple[int, ...]:
+        return self.units, vector(inputs, self.kind).channels
+
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        vector(inputs, self.kind)
+        return Vector(self.units)
+
+    def macs(self, inputs: Sequence[Shape], output: Shape) -> int:
+        return elements(inputs[0]) * self.units

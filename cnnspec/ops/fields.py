@@ -1,0 +1,115 @@
+"""The types of ops' fields: what a person may write, the one form that it takes in the graph, and its JSON Schema.
+
+Each type is a plain function from a written value to the canonical one, so that its message says what may be
+written, and building a validator costs next to nothing.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from cnnspec.expr import show
+
+MAX = 2**31 - 1  # an extent of a tensor, as every framework's index type can hold it
+
+
+def _is_int(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MAX
+
+
+def _refuse(value: Any, expected: str) -> PydanticCustomError:
+    return PydanticCustomError(
+        "bad_value", "expected {expected}, got {got}", {"expected": expected, "got": show(value)}
+    )
+
+
+def _pair(least: int, what: str) -> Callable[[Any], tuple[int, int]]:
+    def parse(value: Any) -> tuple[int, int]:
+        if _is_int(value, least):
+            return value, value
+        if isinstance(value, list | tuple) and len(value) == 2 and all(_is_int(v, least) for v in value):
+            return value[0], value[1]
+        raise _refuse(value, f"{what} or [height, width]")
+
+    return parse
+
+
+def _edges(value: Any) -> tuple[int, int, int, int] | None:
+    if _is_int(value, 0):
+        return value, value, value, value
+    if isinstance(value, list | tuple) and all(_is_int(v, 0) for v in value):
+        match value:
+            case [h, w]:
+                return h, w, h, w
+            case [t, l, b, r]:
+                return t, l, b, r
+    return None
+
+
+def _padding(value: Any) -> str | tuple[int, int, int, int]:
+    if value in ("half", "same", "valid") and isinstance(value, str):
+        return value
+    if (edges := _edges(value)) is not None:
+        return edges
+    raise _refuse(
+        value, "`half`, `same`, `valid`, a whole number, [height, width] or [top, left, bottom, right]"
+    )
+
+
+def _four_edges(value: Any) -> tuple[int, int, int, int]:
+    if (edges := _edges(value)) is not None:
+        return edges
+    raise _refuse(value, "a whole number, [height, width] or [top, left, bottom, right]")
+
+
+_INT_1: dict[str, Any] = {"type": "integer", "minimum": 1}
+_INT_0: dict[str, Any] = {"type": "integer", "minimum": 0}
+
+
+def _pair_schema(item: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "minItems": 2, "maxItems": 2}]})
+
+
+_EDGES: list[dict[str, Any]] = [
+    _INT_0,
+    {"type": "array", "items": _INT_0, "minItems": 2, "maxItems": 2},
+    {"type": "array", "items": _INT_0, "minItems": 4, "maxItems": 4},
+]
+
+Count = Annotated[int, Field(ge=1, le=MAX)]
+"""A whole number of at least 1."""
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+"""A number from 0 up to, not including, 1."""
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A number above 0."""
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+"""Any finite number."""
+
+Pair = Annotated[
+    tuple[int, int], PlainValidator(_pair(1, "a whole number of at least 1")), _pair_schema(_INT_1)
+]
+"""One whole number for both axes, or [height, width]."""
+
+PairOrZero = Annotated[
+    tuple[int, int], PlainValidator(_pair(0, "a whole number of at least 0")), _pair_schema(_INT_0)
+]
+"""As `Pair`, 0 included."""
+
+PaddingMode = Literal["half", "same", "valid"]
+
+Padding = Annotated[
+    PaddingMode | tuple[int, int, int, int],
+    PlainValidator(_padding),
+    WithJsonSchema({"anyOf": [{"enum": ["half", "same", "valid"]}, *_EDGES]}),
+]
+"""`half`, `same`, `valid`, one number for all edges, [height, width] or [top, left, bottom, right]."""
+
+Edges = Annotated[
+    tuple[int, int, int, int], PlainValidator(_four_edges), WithJsonSchema({"anyOf": _EDGES})
+]
+"""One number for all edges, [height, width] or [top, left, bottom, right]."""

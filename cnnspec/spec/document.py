@@ -1,0 +1,42 @@
+"""A spec, read and validated, with its parameters set: what expansion starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnspec.diagnostics import Span
+from cnnspec.expr import Value
+from cnnspec.ops import Shape
+from cnnspec.source import Mapping
+from cnnspec.spec.layers import Block, Body, OutputDef
+from cnnspec.spec.parser import Parser
+
+if TYPE_CHECKING:
+    from cnnspec.spec.recipe import Recipe
+    from cnnspec.spec.sections import PreprocessSection
+    from cnnspec.spec.transfer import Transfer
+
+
+@dataclass(slots=True)
+class Spec:
+    """One network. `values` holds its parameters and `let` values, `overridden` the parameters that `--set` changed."""
+
+    name: str
+    root: Mapping
+    parser: Parser
+    input: Shape
+    input_span: Span
+    params: dict[str, Value]
+    values: dict[str, Value]
+    blocks: dict[str, Block]
+    body: Body
+    outputs: list[OutputDef]
+    cite: str = ""
+    description: str = ""
+    preprocess: PreprocessSection | None = None
+    labels: list[str] | None = None
+    transfer: Transfer | None = None
+    recipe: Recipe | None = None
+    files: list[Path] = field(default_factory=list)

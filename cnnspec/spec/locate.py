@@ -1,0 +1,62 @@
+"""Finds spec files: by path, or by the name of a network of the zoo."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from cnnspec.diagnostics import Report, Source, Span, did_you_mean
+
+DEFAULT = "cnnspec.yaml"
+
+
+@cache
+def zoo_folder() -> Path:
+    """Where the zoo is installed."""
+    import cnnspec.specs
+
+    return Path(cnnspec.specs.__path__[0])
+
+
+def zoo() -> list[str]:
+    """The names of the zoo's networks, sorted."""
+    return sorted(path.stem for path in zoo_folder().glob("*.yaml"))
+
+
+def find(
+    reference: str,
+    report: Report,
+    *,
+    relative_to: Path | None = None,
+    span: Span | None = None,
+    library: bool = False,
+) -> Path | None:
+    """The file that `reference` means: a path if it looks like one or is one, else a name of the zoo.
+
+    Paths are relative to `relative_to`, or to the current folder. Returns None, with the reason in `report` (at `span`,
+    where the reference is written in a file). With `library`, names are those of the zoo's block libraries.
+    """
+    folder = zoo_folder() / "blocks" if library else zoo_folder()
+    path = (relative_to or Path()) / reference
+    try:
+        if path.is_file() or (path.exists() and not path.is_dir()):
+            return path
+        known = folder / f"{reference}.yaml"
+        if "/" not in reference and "\\" not in reference and known.is_file():
+            return known
+    except (OSError, ValueError):  # a name that no file system takes
+        pass
+    names = [*(p.stem for p in folder.glob("*.yaml")), *(str(p) for p in (relative_to or Path()).glob("[!.]*.yaml"))]
+    at = span or Span(Source(reference[:200], ""), 0, 0)
+    if path.is_dir():
+        report.add("unknown-spec", f"`{reference}` is a folder, not a spec", at)
+    elif reference.endswith((".yaml", ".yml")) or "/" in reference:
+        report.add("unknown-spec", f"there is no file `{reference[:200]}`", at, help=did_you_mean(reference, names))
+    else:
+        report.add(
+            "unknown-spec", f"there is neither a file nor a network of the zoo called `{reference[:200]}`", at,
+            help=did_you_mean(reference, names) or "`cnnspec list` shows the zoo",
+        )  # fmt: skip
+    return None
+
+

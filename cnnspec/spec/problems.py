@@ -1,0 +1,107 @@
+"""Pydantic's findings as diagnostics with a place in the text."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from cnnspec.diagnostics import Report, Span, did_you_mean
+from cnnspec.expr import show
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "finite_number": "a finite number",
+    "none_required": "nothing",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "too_short": "at least {min_length} entries",
+    "too_long": "at most {max_length} entries",
+    "string_pattern_mismatch": "text of another form",
+    "string_too_short": "text",
+}
+
+
+def report_invalid(
+    error: ValidationError,
+    report: Report,
+    place: Callable[[tuple[str | int, ...], bool], Span],
+    *,
+    what: str,
+    known: Callable[[tuple[str | int, ...]], Iterable[str]],
+    skip_missing: Iterable[str] = (),
+    path: str = "",
+) -> None:
+    """Report every finding of `error`.
+
+    `place(location, key)` gives the span of the value at a location, or of its key; `what` names the thing in messages;
+    `known(location)` lists the names allowed there; a missing field in `skip_missing` is not a mistake.
+    """
+    for finding in error.errors(include_url=False, include_context=True):
+        loc = finding["loc"]
+        field = str(loc[-1]) if loc else ""
+        kind = finding["type"]
+        if kind == "missing":
+            if field not in skip_missing:
+                report.add(
+                    "missing-key", f"{_in(what, loc[:-1])} needs `{field}`", place(loc[:-1], True), path=path
+                )
+        elif kind == "extra_forbidden":
+            report.add(
+                "unknown-key",
+                f"{_in(what, loc[:-1])} has no `{field}`",
+                place(loc, True),
+                help=did_you_mean(field, known(loc[:-1])),
+                path=path,
+            )
+        elif kind in ("union_tag_invalid", "union_tag_not_found"):
+            context = finding["ctx"]
+            tags = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",") if tag]
+            tag = str(context.get("tag", ""))
+            message = f"`{tag}` is not known here" if tag else "expected a name, or one name with its options"
+            report.add("unknown-name", message, place(loc, False), help=did_you_mean(tag, tags), path=path)
+        else:
+            text, help = _describe(finding)
+            named = f"`{field}`: " if isinstance(loc[-1] if loc else 0, str) else ""
+            report.add("bad-value", named + text, place(loc, False), help=help, path=path)
+
+
+def _in(what: str, loc: tuple[str | int, ...]) -> str:
+    names = [str(step) for step in loc if isinstance(step, str)]
+    return f"`{names[-1]}`" if names else what
+
+
+def _describe(finding: Any) -> tuple[str, str]:
+    kind, context, value = finding["type"], finding.get("ctx", {}), finding["input"]
+    if kind in ("bad_value", "value_error"):
+        return finding["msg"].removeprefix("Value error, "), ""
+    if kind == "literal_error":
+        names = [part.strip(" '") for part in context["expected"].replace(" or ", ", ").split(",")]
+        return f"expected {context['expected']}, got {shown(value)}".replace("'", "`"), (
+            did_you_mean(value, names) if isinstance(value, str) else ""
+        )
+    expected = _EXPECTED.get(kind)
+    if expected is None:
+        return f"{finding['msg'][0].lower()}{finding['msg'][1:]}, got {shown(value)}", ""
+    help = ""
+    if isinstance(value, str) and kind in ("int_type", "float_type", "int_from_float"):
+        help = "a variable needs a `$` in front of it, a number no quotes"
+    return f"expected {expected.format(**context)}, got {shown(value)}", help
+
+
+def shown(value: Any) -> str:
+    """A value for a message, containers by their kind only."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return show(value)

@@ -1,0 +1,100 @@
+"""The sections of a spec beside its layers: input, preprocessing, transfer. (`train` is in `cnnspec.spec.recipe`.)"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from cnnspec.ops.fields import Count, Number, Pair
+from cnnspec.spec.tagged import Strict
+
+
+class InputSection(Strict):
+    """What goes in: images of `channels` × height × width. `size` is one number, or [height, width]."""
+
+    channels: Count
+    size: Pair
+
+
+def _scale(value: Any) -> float:
+    """A number, or a fraction such as `1/255`, which no decimal number states exactly."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return float(value)
+    if isinstance(value, str):
+        above, slash, below = value.partition("/")
+        try:
+            if slash and float(above) > 0 and 0 < float(below) < float("inf"):
+                return float(above) / float(below)
+        except ValueError:
+            pass  # not numbers: refused below, with what was written
+    raise PydanticCustomError("bad_value", "expected a number above 0 or a fraction such as 1/255")
+
+
+Scale = Annotated[
+    float,
+    PlainValidator(_scale),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^[0-9.]+/[0-9.]+$"}]}),
+]
+PerChannel = Number | list[Number]
+
+
+class PreprocessSection(Strict):
+    """How an image becomes the input, in this order: resize, crop, channel order, (pixel · scale − mean) / std.
+
+    Pixels are 0–255. `resize` is the shorter side, or [height, width]; `crop` is taken from the centre. Resizing
+    antialiases, as Pillow does.
+    """
+
+    resize: Pair | None = None
+    resize_to: Literal["shorter_side", "exact"] = "shorter_side"
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    crop: Pair | None = None
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    scale: Scale = 1.0
+    mean: PerChannel = 0.0
+    std: PerChannel = 1.0
+
+
+CaseName = Literal["small_similar", "small_different", "large_similar", "large_different"]
+
+Pattern = Annotated[str, Field(min_length=1)]
+Layers = Annotated[Any, WithJsonSchema({"$ref": "#/$defs/layers"})]
+"""A list of layers; read by the parser of layers, not by pydantic."""
+
+
+class FeaturesSection(Strict):
+    """Features taken at a layer, and the new classifier on top of them: everything behind that layer is dropped."""
+
+    source: str = Field(alias="from")
+    layers: Layers
+
+
+class TransferCase(Strict):
+    """One way to reuse the trained network for other images.
+
+    `freeze` lists layers by path or pattern, with everything below them: they keep their weights, and their batch norms
+    their statistics. `freeze_through` freezes a layer and all before it. `replace` names layers that start anew, and
+    may give other layers in their place; they are never frozen. `learning_rate` multiplies the recipe's rate for
+    layers by pattern. `unfreeze` lists, by epoch (from 1), what starts to train then.
+    """
+
+    description: str = ""
+    freeze: list[Pattern] = []
+    freeze_through: Pattern | None = None
+    replace: list[Pattern] | dict[str, Layers] = []
+    features: FeaturesSection | None = None
+    learning_rate: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    unfreeze: dict[str, list[Pattern]] = {}
+
+
+class TransferSection(Strict):
+    """How the network is reused. `head` names the layers that classify, `boundaries` the layers at which freezing
+    may sensibly end, from the input to the output. `cases` are the four situations: few or many new images, similar to
+    the old ones or different from them.
+    """
+
+    head: list[Pattern] = Field(min_length=1)
+    boundaries: list[Pattern] = []
+    cases: dict[CaseName, TransferCase] = {}

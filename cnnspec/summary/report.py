@@ -1,0 +1,88 @@
+"""The summary: one row a layer, with totals, as the command line and the JSON contract have it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cnnspec.graph import Graph
+from cnnspec.infer import Cost, cost
+from cnnspec.ops import Maps, Shape
+
+Layout = Literal["chw", "hwc"]
+
+
+def ordered(shape: Shape, layout: Layout) -> list[int]:
+    """The extents of a shape in a layout's order."""
+    if isinstance(shape, Maps) and layout == "hwc":
+        return [shape.height, shape.width, shape.channels]
+    return list(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of a network. As text it is the table that `cnnspec summary` prints."""
+
+    graph: Graph
+    cost: Cost
+    case: str = ""
+
+    def to_dict(self, layout: Layout = "chw") -> dict[str, Any]:
+        """The JSON contract of `cnnspec summary --format json`.
+
+        Sizes are of a batch of one; `receptive_field` is [height, width] in input pixels; bytes are of float32.
+        """
+        totals = self.cost.totals
+        return {
+            "name": self.graph.name,
+            "input": ordered(self.graph.input.shape, layout),
+            "layers": [
+                {
+                    "path": layer.node.path,
+                    "op": layer.node.op.kind,
+                    "output": ordered(layer.node.shape, layout),
+                    "params": layer.params,
+                    "macs": layer.macs,
+                    "activation_bytes": layer.activation_bytes,
+                    "receptive_field": list(layer.receptive_field),
+                    "trainable": layer.trainable,
+                    "training_only": layer.training_only,
+                }
+                for layer in self.cost.layers
+            ],
+            "params": {
+                "total": totals.params,
+                "trainable": totals.trainable,
+                "non_trainable": totals.non_trainable,
+                "training_only": totals.training_only,
+            },
+            "macs": totals.macs,
+            "activation_bytes": totals.activation_bytes,
+        }
+
+    def to_json(self, layout: Layout = "chw") -> str:
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict(layout), indent=2)
+
+    def to_text(self, *, depth: int = 1, width: int | None = None, layout: Layout = "chw", colour: bool = False) -> str:
+        """A table that fits `width` columns, blocks folded below `depth` components of their path."""
+        from cnnspec.summary.table import to_text
+
+        return to_text(self, depth, width, layout, colour)
+
+    def to_markdown(self, *, depth: int = 1, layout: Layout = "chw") -> str:
+        """The same table in Markdown."""
+        from cnnspec.summary.table import to_markdown
+
+        return to_markdown(self, depth, layout)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    __repr__ = __str__
+
+
+def summarise(graph: Graph, case: str = "") -> Summary:
+    """The summary of a graph, expanded under the transfer `case`."""
+    return Summary(graph, cost(graph), case)

@@ -1,0 +1,217 @@
+"""The summary as a table: rows folded by path, columns fitted to a width."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cnnspec.graph import Instance, Node
+from cnnspec.infer import LayerCost
+
+if TYPE_CHECKING:
+    from cnnspec.summary.report import Layout, Summary
+
+_COLUMNS = ("layer", "what", "output", "params", "MACs", "activations", "field")
+_DROPPED_FIRST = ("field", "activations", "MACs")  # where the table is wider than the terminal
+
+
+@dataclass(slots=True)
+class _Row:
+    """Layers that share the first components of their path."""
+
+    path: str
+    layers: list[LayerCost]
+    instance: Instance | None = None
+
+
+def to_text(summary: Summary, depth: int, width: int | None, layout: Layout, colour: bool) -> str:
+    """The table for a terminal; without a `width` nothing is shortened."""
+    rows = _fold(summary, depth)
+    cells = [_cells(row, layout) for row in rows]
+    columns = list(_COLUMNS)
+    for name in _DROPPED_FIRST:
+        if width and _total_width(cells, columns) > width:
+            columns.remove(name)
+    if width and (excess := _total_width(cells, columns) - width) > 0:
+        _shorten(cells, "what", excess, least=8)
+        _shorten(cells, "layer", max(_total_width(cells, columns) - width, 0), least=8)
+
+    def paint(text: str, code: str) -> str:
+        return f"\033[{code}m{text}\033[0m" if colour else text
+
+    widths = {name: max(len(name), *(len(cell[name]) for cell in cells)) for name in columns}
+    lines = [_heading(summary, layout, paint), "", paint(_line({n: n for n in columns}, columns, widths), "1")]
+    lines += [
+        paint(line, "2") if any(layer.training_only for layer in row.layers) else line
+        for row, line in zip(rows, (_line(cell, columns, widths) for cell in cells), strict=True)
+    ]
+    return "\n".join([*lines, "", *_totals(summary)])
+
+
+def to_markdown(summary: Summary, depth: int, layout: Layout) -> str:
+    """The table in Markdown, with the totals as a list below it."""
+    cells = [_cells(row, layout) for row in _fold(summary, depth)]
+    head = "| " + " | ".join(_COLUMNS) + " |"
+    rule = "|" + "|".join("---" if name in ("layer", "what", "output") else "---:" for name in _COLUMNS) + "|"
+    body = ["| " + " | ".join(cell[name].replace("|", "\\|") for name in _COLUMNS) + " |" for cell in cells]
+    totals = [f"- {line.strip()}" for line in _totals(summary)]
+    return "\n".join([f"### {_heading(summary, layout, lambda text, _: text)}", "", head, rule, *body, "", *totals])
+
+
+def _fold(summary: Summary, depth: int) -> list[_Row]:
+    """Rows by path, cut to `depth` components; an op with its norm and activation stays one row while folded."""
+    instances = {i.path: i for i in _instances(summary.graph.root) if i.kind != "layer"}
+    rows: list[_Row] = []
+    for layer in summary.cost.layers:
+        parts = layer.node.path.split(".")
+        path = ".".join(parts[:depth])
+        if rows and rows[-1].path == path:
+            rows[-1].layers.append(layer)
+        else:
+            rows.append(_Row(path, [layer], instances.get(path)))
+    return rows
+
+
+def _instances(instance: Instance) -> Iterator[Instance]:
+    for child in instance.children:
+        if isinstance(child, Instance):
+            yield child
+            yield from _instances(child)
+
+
+def _cells(row: _Row, layout: Layout) -> dict[str, str]:
+    last = row.layers[-1]
+    params = sum(layer.params for layer in row.layers)
+    macs = sum(layer.macs for layer in row.layers)
+    shown = f"{params:,}" if params else "-"
+    if params and not any(layer.trainable for layer in row.layers if layer.params):
+        shown += " frozen"
+    return {
+        "layer": row.path + (" *" if last.training_only else ""),
+        "what": _what(row),
+        "output": _shape(last.node, layout),
+        "params": shown,
+        "MACs": f"{macs:,}" if macs else "-",
+        "activations": _bytes(sum(layer.activation_bytes for layer in row.layers)),
+        "field": _field(last.receptive_field),
+    }
+
+
+def _what(row: _Row) -> str:
+    """What a row is: an op with its main figures, a block with its arguments, or how much is folded into it."""
+    nodes = [layer.node for layer in row.layers]
+    main = nodes[0]
+    attached = "".join(f" + {node.op.label}" for node in nodes[1:])
+    if all(node.part for node in nodes[1:]) and main.layer is not None:
+        return _op(main) + attached
+    instance = row.instance
+    if instance and instance.kind == "block" and instance.block:
+        return instance.block.name
+    inner = [child for child in instance.children if isinstance(child, Instance)] if instance else []
+    blocks = Counter(child.block.name for child in inner if child.kind == "block" and child.block)
+    if instance and instance.kind == "repeat":
+        return " ".join(f"{number}× {name}" for name, number in blocks.items()) or _ops(nodes)
+    if blocks:
+        rest = [node for node in nodes if not any(_inside(node, child) for child in inner if child.kind == "block")]
+        parts = [f"{number}× {name}" for name, number in blocks.items()]
+        return ", ".join(parts + ([_ops(rest)] if rest else []))
+    return _ops(nodes)
+
+
+def _inside(node: Node, instance: Instance) -> bool:
+    return node.path.startswith(instance.path + ".")
+
+
+def _ops(nodes: list[Node]) -> str:
+    counts = Counter(node.op.kind for node in nodes if node.part != "activation" and node.part != "norm")
+    return ", ".join(f"{number}× {kind}" if number > 1 else kind for kind, number in counts.items())
+
+
+def _op(node: Node) -> str:
+    """An op in the notation of papers' tables: `conv 7×7/2`."""
+    op = node.op
+    window = getattr(op, "kernel", None) or getattr(op, "size", None)
+    text = op.kind
+    if isinstance(window, tuple):
+        text += f" {window[0]}×{window[1]}"
+        stride = getattr(op, "stride", None) or (window if op.kind.endswith("pool") else (1, 1))
+        if stride != (1, 1):
+            text += f"/{stride[0]}" if stride[0] == stride[1] else f"/{stride[0]}×{stride[1]}"
+    if getattr(op, "groups", 1) != 1:
+        text += f" groups {op.groups}"  # type: ignore[attr-defined]
+    if getattr(op, "dilation", (1, 1)) != (1, 1):
+        text += f" dilation {op.dilation[0]}"  # type: ignore[attr-defined]
+    if op.main == "rate":
+        text += f" {op.rate:g}"  # type: ignore[attr-defined]
+    return text
+
+
+def _shape(node: Node, layout: Layout) -> str:
+    from cnnspec.summary.report import ordered
+
+    return "×".join(map(str, ordered(node.shape, layout)))
+
+
+def _field(field: tuple[int, int]) -> str:
+    return str(field[0]) if field[0] == field[1] else f"{field[0]}×{field[1]}"
+
+
+def _bytes(number: int) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}" if unit != "B" else f"{number} B"
+        number = number / 1000  # type: ignore[assignment]
+    return f"{number:,.3g} GB" if number < 1000 else f"{number:,.0f} GB"
+
+
+def _line(cells: dict[str, str], columns: list[str], widths: dict[str, int]) -> str:
+    left = ("layer", "what", "output")
+    return "  ".join(
+        cells[n].ljust(widths[n]) if n in left else cells[n].rjust(widths[n]) for n in columns
+    ).rstrip()
+
+
+def _total_width(cells: list[dict[str, str]], columns: list[str]) -> int:
+    return sum(max(len(n), *(len(cell[n]) for cell in cells)) + 2 for n in columns) - 2
+
+
+def _shorten(cells: list[dict[str, str]], column: str, excess: int, least: int) -> None:
+    longest = max(len(cell[column]) for cell in cells)
+    limit = max(longest - excess, least)
+    for cell in cells:
+        if len(cell[column]) > limit:
+            cell[column] = cell[column][: limit - 1] + "…"
+
+
+def _heading(summary: Summary, layout: Layout, paint) -> str:  # type: ignore[no-untyped-def]
+    from cnnspec.summary.report import ordered
+
+    graph = summary.graph
+    size = "×".join(map(str, ordered(graph.input.shape, layout)))
+    parts = [paint(graph.name, "1"), f"input {size}"]
+    if graph.spec.cite:
+        parts.append(graph.spec.cite)
+    if summary.case:
+        parts.append(f"transfer {summary.case}")
+    return "   ".join(parts)
+
+
+def _totals(summary: Summary) -> list[str]:
+    totals = summary.cost.totals
+    rows = [
+        ("parameters", f"{totals.params:,}", f"{_bytes(4 * totals.params)} in float32"),
+        ("trainable", f"{totals.trainable:,}", ""),
+        ("non-trainable", f"{totals.non_trainable:,}", ""),
+    ]
+    if totals.training_only:
+        rows.append(("training only *", f"{totals.training_only:,}", "in heads that inference leaves out"))
+    rows += [
+        ("MACs", f"{totals.macs:,}", f"{totals.macs / 1e9:.3f} G multiply-adds an image"),
+        ("activations", f"{totals.activation_bytes:,}", f"{_bytes(totals.activation_bytes)} an image in float32"),
+    ]
+    name, number = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
+    return [f"{row[0]:<{name}}  {row[1]:>{number}}  {row[2]}".rstrip() for row in rows]
+
+
