@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from cnnspec.spec.document import Spec
+    from cnnspec.spec.recipe import Recipe
     from cnnspec.summary import Summary
 
 
@@ -31,6 +32,18 @@ class Net:
         """The network's name."""
         return self.spec.name
 
+    @property
+    def recipe(self) -> Recipe | None:
+        """The training recipe, if the spec has one. Raises `SpecError` with every mistake in it."""
+        from cnnspec.graph.recipe import check_recipe
+
+        report = Report()
+        recipe = self.spec.read_recipe(report)
+        if recipe:
+            check_recipe(recipe, self.graph, report)
+        report.raise_errors()
+        return recipe
+
     def summary(self) -> Summary:
         """Shapes, parameters, multiply-adds and memory of every layer; as text, a table."""
         from cnnspec.summary import summarise
@@ -47,7 +60,7 @@ def load(spec: str | PathLike[str], *, transfer: str = "", params: dict[str, Any
     Keyword arguments set its parameters; `params` does the same for names that Python does not take, such as
     `input.size`, and as text for values from a command line. `transfer` names a case of its transfer section.
 
-    Raises `SpecError` with every mistake, located.
+    Raises `SpecError` with every mistake, located; those of its recipe when that is asked for, `net.recipe`.
     """
     report = Report()
     loaded = load_spec(str(spec), {**(params or {}), **set_}, report)
@@ -58,11 +71,16 @@ def load(spec: str | PathLike[str], *, transfer: str = "", params: dict[str, Any
 
 
 def check(spec: str | PathLike[str]) -> list[Diagnostic]:
-    """Everything that is wrong with a spec, its transfer cases included; empty if nothing is."""
+    """Everything that is wrong with a spec, its transfer cases and its recipe included; empty if nothing is."""
     report = Report()
     loaded = load_spec(str(spec), {}, report)
-    if loaded and (graph := build_graph(loaded, report)):
+    graph = build_graph(loaded, report) if loaded else None
+    if loaded and graph:
         check_cases(loaded, graph, report)
+    if loaded and (recipe := loaded.read_recipe(report)) and graph:
+        from cnnspec.graph.recipe import check_recipe  # imports all of a recipe's models
+
+        check_recipe(recipe, graph, report)
     return report.sorted()
 
 

@@ -14,8 +14,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 Value = None | bool | int | float | str | tuple["Value", ...]
 
@@ -37,82 +36,93 @@ class ExprError(Exception):
         self.help = help
 
 
-@dataclass(frozen=True, slots=True)
-class Expr:
-    """A node of an expression; `start` and `end` are offsets in the text that it was read from."""
+class UnknownValue(ExprError):
+    """A variable without a value: the mistake in its definition has been reported, this is only its echo."""
+
+
+# Each node's `start` and `end` are offsets in the text that it was read from.
+
+
+class Const(NamedTuple):
+    """A literal value."""
 
     start: int
     end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Const(Expr):
-    """A literal value."""
-
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Ref(Expr):
+class Ref(NamedTuple):
     """A variable, `$name`."""
 
+    start: int
+    end: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unary(Expr):
+class Unary(NamedTuple):
     """`-x`, `+x` or `not x`."""
 
+    start: int
+    end: int
     op: str
     operand: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Binary(Expr):
+class Binary(NamedTuple):
     """Arithmetic, a comparison, `and` or `or`."""
 
+    start: int
+    end: int
     op: str
     left: Expr
     right: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Conditional(Expr):
+class Conditional(NamedTuple):
     """`then if test else otherwise`."""
 
+    start: int
+    end: int
     test: Expr
     then: Expr
     otherwise: Expr
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Expr):
+class Call(NamedTuple):
     """One of the functions in `FUNCTIONS`."""
 
+    start: int
+    end: int
     function: str
     args: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Index(Expr):
+class Index(NamedTuple):
     """`list[index]`."""
 
+    start: int
+    end: int
     value: Expr
-    index: Expr
+    index: Expr  # type: ignore[assignment]  # hides tuple.index, which nobody asks a node for
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf(Expr):
+class ListOf(NamedTuple):
     """A list."""
 
+    start: int
+    end: int
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Template(Expr):
+class Template(NamedTuple):
     """A name with variables inside it, such as `layer$i`: its pieces in order, each a constant or a variable."""
 
+    start: int
+    end: int
     parts: tuple[Expr, ...]
+
+
+Expr = Const | Ref | Unary | Binary | Conditional | Call | Index | ListOf | Template
 
 
 def parse(text: str) -> Expr:
@@ -185,6 +195,8 @@ def evaluate(expr: Expr, env: Mapping[str, Value]) -> Value:
         case Const(value=value):
             return value
         case Ref(name=name):
+            if name not in env:
+                raise UnknownValue("unknown-variable", f"`${name}` has no value", expr.start, expr.end)
             return env[name]
         case ListOf(items=items):
             return tuple(evaluate(item, env) for item in items)
@@ -280,11 +292,11 @@ class _Translator:
             case ast.BinOp(left=left, op=op, right=right) if type(op) in self.operators:
                 return Binary(start, end, self.operators[type(op)], self.translate(left), self.translate(right))
             case ast.BoolOp(op=op, values=[first, *rest]):
-                expr = self.translate(first)
+                joined = self.translate(first)
                 for value in rest:
-                    right = self.translate(value)
-                    expr = Binary(start, right.end, self.operators[type(op)], expr, right)
-                return expr
+                    next_ = self.translate(value)
+                    joined = Binary(start, next_.end, self.operators[type(op)], joined, next_)
+                return joined
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in self.operators:
                 return Binary(start, end, self.operators[type(op)], self.translate(left), self.translate(right))
             case ast.IfExp(test=test, body=body, orelse=orelse):

@@ -5,6 +5,6 @@ A leaf of the package: everything may import it, it imports nothing of cnnspec. 
 """
 
 from cnnspec.diagnostics.model import Diagnostic, Label, Report, Severity, Source, Span, SpecError
-from cnnspec.diagnostics.suggest import did_you_mean
+from cnnspec.diagnostics.suggest import did_you_mean, nearest
 
-__all__ = ["Diagnostic", "Label", "Report", "Severity", "Source", "Span", "SpecError", "did_you_mean"]
+__all__ = ["Diagnostic", "Label", "Report", "Severity", "Source", "Span", "SpecError", "did_you_mean", "nearest"]

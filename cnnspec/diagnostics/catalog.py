@@ -43,7 +43,7 @@ CATALOG: dict[str, Entry] = {
     # layers and blocks
     "bad-layer": _error("An entry of a list of layers that is not a layer."),
     "unknown-op": _error("Neither an op, nor a block of this spec, nor a structure."),
-    "two-kinds": _error("One mapping names two layers."),
+    "two-kinds": _error("One mapping names two layers, or two choices of a section."),
     "nested-structure": _error("A structure stands where generated code could not express it; a block can."),
     "unknown-argument": _error("A block is given an argument that it does not take."),
     "missing-argument": _error("A block is not given an argument that it requires."),
@@ -70,6 +70,9 @@ CATALOG: dict[str, Entry] = {
     "bad-groups": _error("Channels that cannot be split into this many groups."),
     "uneven-windows": _error("An adaptive pool whose windows would differ in size."),
     "no-projection": _error("`shortcut: auto` cannot reach the shape of the body's output."),
+    # training recipes
+    "unknown-recipe": _error("No file has this path, and no recipe of the zoo this name."),
+    "recipe-conflict": _error("Sections of a recipe, or a recipe and its network, contradict each other."),
     # transfer, labels
     "unknown-case": _error("The spec has no transfer case of this name."),
     "unmatched-path": _error("A path or pattern that no layer has."),

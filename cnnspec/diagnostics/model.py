@@ -2,7 +2,8 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cnnspec.diagnostics.catalog import CATALOG
@@ -11,13 +12,14 @@ Severity = Literal["error", "warning"]
 
 
 class Source:
-    """A text that spans point into: a spec file, or the value of a `--set` option."""
+    """A text that spans point into: that of the file at `path`, or the value of a `--set` option."""
 
-    __slots__ = ("_starts", "name", "text")
+    __slots__ = ("_starts", "name", "path", "text")
 
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, text: str, path: Path | None = None) -> None:
         self.name = name
         self.text = text
+        self.path = path
         self._starts: list[int] | None = None
 
     @property
@@ -76,8 +78,7 @@ class Span(NamedTuple):
         return Span(self.source, self.start + start, min(self.start + end, self.end))
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """A second place that explains an error."""
 
     span: Span
@@ -119,12 +120,12 @@ class SpecError(Exception):
         return "\n" + to_text(self.diagnostics)
 
 
-@dataclass
 class Report:
     """Collects diagnostics; the same mistake, met again in another instance of its block, counts once."""
 
-    diagnostics: list[Diagnostic] = field(default_factory=list)
-    _seen: set[tuple[str, str, int, int]] = field(default_factory=set)
+    def __init__(self) -> None:
+        self.diagnostics: list[Diagnostic] = []
+        self._seen: set[tuple[str, str, int, int]] = set()
 
     def add(
         self,

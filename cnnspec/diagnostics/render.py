@@ -1,12 +1,15 @@
 """Diagnostics for three readers: a person at a terminal, a program, a GitHub pull request."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cnnspec.diagnostics.model import Diagnostic, Span
 
 _WIDTH = 150  # a longer source line is cut to a window around what is marked
 _COLOURS = {"error": "\033[1;31m", "warning": "\033[1;33m", "mark": "\033[1;34m", "help": "\033[1;36m"}
+
+
+_Mark = tuple[Span, str, str]  # what is marked, with which character, and the note beside it
 
 
 def to_text(diagnostics: Iterable[Diagnostic], *, colour: bool = False) -> str:
@@ -38,7 +41,7 @@ def _one(d: Diagnostic, colour: bool) -> str:
     def paint(text: str, kind: str) -> str:
         return f"{_COLOURS[kind]}{text}\033[0m" if colour else text
 
-    marks = [(d.span, "^", d.label), *((label.span, "-", label.text) for label in d.related)]
+    marks: list[_Mark] = [(d.span, "^", d.label), *((label.span, "-", label.text) for label in d.related)]
     here = [m for m in marks if m[0].source is d.span.source]
     gutter = max(len(str(m[0].line)) for m in marks) + 1
     where = f"   ({d.path})" if d.path else ""
@@ -56,7 +59,8 @@ def _one(d: Diagnostic, colour: bool) -> str:
     return "\n".join(out)
 
 
-def _excerpt(marks, gutter, paint):  # type: ignore[no-untyped-def]
+def _excerpt(marks: list[_Mark], gutter: int, paint: Callable[[str, str], str]) -> list[str]:
+    """The lines that the marks are on, each with its marks under it."""
     out: list[str] = []
     shown = 0
     for span, mark, text in sorted(marks, key=lambda m: m[0].start):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import prod
 
 from pydantic import ValidationError
 
@@ -50,7 +51,7 @@ class _Broken(Exception):
     """This layer cannot be built; the reason is in the report."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Scope:
     """What the layers of one definition see: variables, the definition's input, and where its paths begin."""
 
@@ -66,7 +67,7 @@ class _Scope:
         return _Scope(merged, self.root, self.parser, self.input, instance)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Place:
     """Where an entry of a body goes. `owned` tells that the path is its own, so that its parts lie below it; otherwise
     it is unnamed in a named body, and its parts stand beside it in `prefix` with its number.
@@ -93,7 +94,7 @@ def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Expander:
     spec: Spec
     report: Report
@@ -366,9 +367,7 @@ class _Expander:
         self, layer: ResidualLayer, scope: _Scope, x: Node, end: Node, stride: tuple[int, int], path: str
     ) -> Node | None:
         """A 1×1 convolution with the bias and the norm of the body's last convolution."""
-        last = next(
-            (n for n in reversed(self.nodes[x.index + 1 :]) if n.op.label == "conv" and n.part == ""), None
-        )
+        last = next((n for n in _way(x, end) or () if n.op.label == "conv" and n.part == ""), None)
         op = Conv(
             filters=end.shape.channels, kernel=(1, 1), stride=stride, padding=(0, 0, 0, 0), bias=getattr(last.op, "bias", True) if last else True
         )  # fmt: skip
@@ -430,15 +429,18 @@ class _Expander:
         activation = self.attached("activation", layer, scope, path)
         parts = [part for part in (norm, activation) if part]
         weighted = sum(part.op.parameterised for part in (layer, *parts))
-        if parts:
+        if parts or (op and op.parts()):
             scope = scope.inner(self.instance(path, "layer", scope.instance, x, layer=layer, iteration=place.iteration))
         beside = not place.owned and sharing(layer)
         below = weighted > 1 and not beside
-        if below:
+        if op and op.parts():
             self.claim(path, layer.key)
-        y = self.node(
-            _join(path, layer.op.label) if below else path, op, inputs, layer, args, "", scope, residual=residual
-        )
+            y = self.chain(op, path, inputs, layer, args, scope)
+        else:
+            if below:
+                self.claim(path, layer.key)
+            main = _join(path, layer.op.label) if below else path
+            y = self.node(main, op, inputs, layer, args, "", scope, residual=residual)
         if y:
             self.norms[y.index] = norm
         for role, part in (("norm", norm), ("activation", activation)):
@@ -448,8 +450,18 @@ class _Expander:
                     spot = _join(place.prefix, part.op.label + place.suffix)
                 part_op = self.build(part, part.args, scope, spot)
                 y = self.node(spot, part_op, [y], part, part.args, role, scope)
-        if parts:
+        if parts or (op and op.parts()):
             scope.instance.output = y
+        return y
+
+    def chain(
+        self, op: Op, path: str, inputs: list[Node | None], layer: OpLayer, args: dict[str, Arg], scope: _Scope
+    ) -> Node | None:
+        """An op that stands in the graph as several, one reading the other."""
+        y = None
+        for label, part in op.parts():
+            y = self.node(_join(path, label), part, inputs, layer, args, "", scope)
+            inputs = [y]
         return y
 
     def attached(self, role: str, layer: OpLayer, scope: _Scope, path: str) -> OpLayer | None:
@@ -681,18 +693,26 @@ def _faulty_item(expr: ListOf, node: Sequence, values: dict[str, Value]) -> Text
     return node
 
 
-def _stride(start: Node, end: Node) -> tuple[float, float] | None:
-    """The product of the strides on the way from `start` to `end`, per axis; None where no way leads back."""
-    vertical = horizontal = 1.0
+def _way(start: Node, end: Node) -> list[Node] | None:
+    """The nodes on the main way back from `end` to `start`; None where no way leads back."""
+    way = []
     node = end
     while node is not start:
         if not node.inputs:
             return None
-        step = node.op.field(node.input_shapes).step
-        vertical, horizontal = vertical * step[0], horizontal * step[1]
-        # of a merge's inputs, follow one of full size: a gate of 1×1 says nothing about strides
+        way.append(node)
+        # of a merge's inputs, follow one of full size: a gate of 1×1 stands beside the way
         node = next((n for n in node.inputs if n.shape[1:] == node.shape[1:]), node.inputs[0])
-    return round(vertical, 9), round(horizontal, 9)
+    return way
+
+
+def _stride(start: Node, end: Node) -> tuple[float, float] | None:
+    """The product of the strides on the way from `start` to `end`, per axis; None where no way leads back."""
+    way = _way(start, end)
+    if way is None:
+        return None
+    steps = [node.op.field(node.input_shapes).step for node in way]
+    return round(prod(step[0] for step in steps), 9), round(prod(step[1] for step in steps), 9)
 
 
 def _prune(graph: Graph) -> None:

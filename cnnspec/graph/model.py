@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cnnspec.diagnostics import Span
 from cnnspec.expr import Value
@@ -70,7 +70,7 @@ class Node:
         return [node.shape for node in self.inputs]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Instance:
     """One use of a definition.
 
@@ -99,8 +99,7 @@ class Instance:
                 yield from child.nodes()
 
 
-@dataclass(slots=True, frozen=True)
-class Output:
+class Output(NamedTuple):
     """A result of the network. `span` is where it is defined; the main output has none."""
 
     name: str
@@ -109,7 +108,7 @@ class Output:
     loss_weight: float = 1.0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Graph:
     """A network with all shapes known. `outputs` begins with the main one. `frozen` holds the paths that do not train."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cnnspec.graph import Graph, Node
 from cnnspec.ops import elements
@@ -10,8 +10,7 @@ from cnnspec.ops import elements
 BYTES = 4  # of a float32
 
 
-@dataclass(frozen=True, slots=True)
-class LayerCost:
+class LayerCost(NamedTuple):
     """Figures of one layer, for a batch of one.
 
     `trainable` says whether a training step changes it: false for what a transfer freezes. `receptive_field` is
@@ -29,8 +28,7 @@ class LayerCost:
     training_only: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(NamedTuple):
     """Sums over the inference graph; `training_only` is the parameters of the heads beside it.
 
     `trainable` + `non_trainable` = `params`; non-trainable are running statistics and what is frozen.
@@ -44,8 +42,7 @@ class Totals:
     activation_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """Figures of a network, layer by layer in execution order."""
 
     layers: list[LayerCost]
@@ -71,8 +68,8 @@ def cost(graph: Graph) -> Cost:
         layers.append(
             LayerCost(
                 node=node,
-                params=sum(p.count for p in node.params.values()),
-                trainable_params=0 if frozen else sum(p.count for p in node.params.values() if p.trainable),
+                params=sum(p.size for p in node.params.values()),
+                trainable_params=0 if frozen else sum(p.size for p in node.params.values() if p.trainable),
                 macs=node.op.macs(shapes, node.shape),
                 activation_bytes=BYTES * elements(node.shape),
                 receptive_field=(round(reach[0]), round(reach[1])),

@@ -27,7 +27,7 @@ class Param(NamedTuple):
     trainable: bool = True
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many numbers it holds."""
         return prod(self.shape)
 
@@ -69,6 +69,10 @@ class Op(BaseModel):
             if not cls.label:
                 cls.label = cls.kind
             OPS[cls.kind] = cls
+
+    def parts(self) -> tuple[tuple[str, "Op"], ...]:
+        """The ops that stand for it in the graph, one after the other, each with its label; none for most ops."""
+        return ()
 
     def shape(self, inputs: Sequence[Shape]) -> Shape:
         """The shape of the output. Raises `OpError` where the op cannot take these inputs."""

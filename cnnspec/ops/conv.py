@@ -10,7 +10,7 @@ from cnnspec.ops.window import Window, effective, half, resolve
 
 
 class _Weighted(Op):
-    """An op with a weight of `weight_shape` and one bias per output channel."""
+    """`bias` adds a learned number to every output channel."""
 
     attaches: ClassVar[tuple[str, ...]] = ("norm", "activation")
     parameterised: ClassVar[bool] = True
@@ -29,7 +29,11 @@ class _Weighted(Op):
 
 
 class _Windowed(_Weighted):
-    """A convolution that slides a window: strides and dilation do not go together, as Keras has no such layer."""
+    """`padding: half`, the default, puts d·(k−1)/2 zeros on each side of the map, for a kernel of k pixels, d apart.
+
+    `padding: same` is TensorFlow's formula, which puts the odd zero at the end; numbers mean zeros at [top, left,
+    bottom, right]. A stride and a `dilation` do not go together, as Keras has no such layer.
+    """
 
     kernel: Pair
     stride: Pair = (1, 1)
@@ -63,8 +67,7 @@ class _Windowed(_Weighted):
 class Conv(_Windowed):
     """2-D convolution (cross-correlation) of `filters` kernels over all input channels, or over those of their group.
 
-    `padding: half`, the default, puts d·(k−1)/2 zeros on each side; `same` is TensorFlow's formula, which puts the odd
-    one at the end; numbers mean zeros at [top, left, bottom, right]. Weight (filters, channels / groups, height, width).
+    Weight (filters, channels / groups, height, width).
     """
 
     kind: ClassVar[str] = "conv"
@@ -95,6 +98,56 @@ class DepthwiseConv(_Windowed):
 
     def weight_shape(self, inputs: Sequence[Shape]) -> tuple[int, ...]:
         return (maps(inputs, self.kind).channels * self.depth_multiplier, 1, *self.kernel)
+
+
+class SeparableConv(Op):
+    """A depthwise convolution without a bias, then a 1×1 convolution to `filters` channels, nothing in between.
+
+    It stands in the graph as these two, `depthwise` and `pointwise` (1610.02357). Kernel, stride, dilation, padding and
+    `depth_multiplier` are the first one's, `bias` is the second one's.
+    """
+
+    kind: ClassVar[str] = "separable_conv"
+    label: ClassVar[str] = "conv"
+    main: ClassVar[str] = "filters"
+    attaches: ClassVar[tuple[str, ...]] = ("norm", "activation")
+    parameterised: ClassVar[bool] = True
+    filters: Count
+    kernel: Pair
+    stride: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    padding: Padding = "half"
+    depth_multiplier: Count = 1
+    bias: bool = True
+
+    def parts(self) -> tuple[tuple[str, Op], ...]:
+        depthwise = DepthwiseConv(
+            kernel=self.kernel,
+            stride=self.stride,
+            dilation=self.dilation,
+            padding=self.padding,
+            depth_multiplier=self.depth_multiplier,
+            bias=False,
+        )
+        return ("depthwise", depthwise), ("pointwise", Conv(filters=self.filters, kernel=(1, 1), bias=self.bias))
+
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        (_, depthwise), (_, pointwise) = self.parts()
+        return pointwise.shape([depthwise.shape(inputs)])
+
+    def params(self, inputs: Sequence[Shape]) -> dict[str, Param]:
+        (_, depthwise), (_, pointwise) = self.parts()
+        return {f"depthwise.{name}": p for name, p in depthwise.params(inputs).items()} | {
+            f"pointwise.{name}": p for name, p in pointwise.params([depthwise.shape(inputs)]).items()
+        }
+
+    def macs(self, inputs: Sequence[Shape], output: Shape) -> int:
+        (_, depthwise), (_, pointwise) = self.parts()
+        middle = depthwise.shape(inputs)
+        return depthwise.macs(inputs, middle) + pointwise.macs([middle], output)
+
+    def field(self, inputs: Sequence[Shape]) -> Field:
+        return Field(effective(self.kernel, self.dilation), self.stride)
 
 
 class TransposedConv(_Weighted):
@@ -147,7 +200,7 @@ class TransposedConv(_Weighted):
                 )
             begin = [n // 2 for n in surplus]
             return begin[0], begin[1], surplus[0] - begin[0], surplus[1] - begin[1]
-        return self.padding  # type: ignore[return-value]
+        return self.padding
 
     def shape(self, inputs: Sequence[Shape]) -> Shape:
         x = maps(inputs, self.kind)

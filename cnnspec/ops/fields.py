@@ -5,7 +5,7 @@ written, and building a validator costs next to nothing.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -64,52 +64,56 @@ def _four_edges(value: Any) -> tuple[int, int, int, int]:
     raise _refuse(value, "a whole number, [height, width] or [top, left, bottom, right]")
 
 
-_INT_1: dict[str, Any] = {"type": "integer", "minimum": 1}
-_INT_0: dict[str, Any] = {"type": "integer", "minimum": 0}
+_INT_1: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX}
+_INT_0: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": MAX}
 
 
-def _pair_schema(item: dict[str, Any]) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "minItems": 2, "maxItems": 2}]})
+def _list(item: dict[str, Any], length: int) -> dict[str, Any]:
+    return {"type": "array", "items": item, "minItems": length, "maxItems": length}
 
 
-_EDGES: list[dict[str, Any]] = [
-    _INT_0,
-    {"type": "array", "items": _INT_0, "minItems": 2, "maxItems": 2},
-    {"type": "array", "items": _INT_0, "minItems": 4, "maxItems": 4},
-]
+def _written(description: str, *forms: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"description": description, "anyOf": list(forms)})
 
-Count = Annotated[int, Field(ge=1, le=MAX)]
-"""A whole number of at least 1."""
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-"""A number from 0 up to, not including, 1."""
+_EDGES = (_INT_0, _list(_INT_0, 2), _list(_INT_0, 4))
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""A number above 0."""
+# The descriptions are shown by editors and in the reference of ops.
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
-"""Any finite number."""
+Count = Annotated[int, Field(ge=1, le=MAX, description="A whole number of at least 1.")]
+
+Fraction = Annotated[float, Field(ge=0, lt=1, description="A number from 0 up to, not including, 1.")]
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="A number above 0.")]
+
+Number = Annotated[float, Field(allow_inf_nan=False, description="Any finite number.")]
 
 Pair = Annotated[
-    tuple[int, int], PlainValidator(_pair(1, "a whole number of at least 1")), _pair_schema(_INT_1)
+    tuple[int, int],
+    PlainValidator(_pair(1, "a whole number of at least 1")),
+    _written("A whole number of at least 1 for both axes, or [height, width].", _INT_1, _list(_INT_1, 2)),
 ]
-"""One whole number for both axes, or [height, width]."""
 
 PairOrZero = Annotated[
-    tuple[int, int], PlainValidator(_pair(0, "a whole number of at least 0")), _pair_schema(_INT_0)
+    tuple[int, int],
+    PlainValidator(_pair(0, "a whole number of at least 0")),
+    _written("A whole number of at least 0 for both axes, or [height, width].", _INT_0, _list(_INT_0, 2)),
 ]
-"""As `Pair`, 0 included."""
 
 PaddingMode = Literal["half", "same", "valid"]
 
 Padding = Annotated[
     PaddingMode | tuple[int, int, int, int],
     PlainValidator(_padding),
-    WithJsonSchema({"anyOf": [{"enum": ["half", "same", "valid"]}, *_EDGES]}),
+    _written(
+        "`half`, `same`, `valid`, one whole number for all edges, [height, width] or [top, left, bottom, right].",
+        {"enum": list(get_args(PaddingMode))},
+        *_EDGES,
+    ),
 ]
-"""`half`, `same`, `valid`, one number for all edges, [height, width] or [top, left, bottom, right]."""
 
 Edges = Annotated[
-    tuple[int, int, int, int], PlainValidator(_four_edges), WithJsonSchema({"anyOf": _EDGES})
+    tuple[int, int, int, int],
+    PlainValidator(_four_edges),
+    _written("One whole number for all edges, [height, width] or [top, left, bottom, right].", *_EDGES),
 ]
-"""One number for all edges, [height, width] or [top, left, bottom, right]."""

@@ -60,8 +60,10 @@ class Crop(Op):
 
 
 class Upsample(Op):
-    """Enlarges the map by whole factors: `nearest` repeats pixels; `bilinear` interpolates with pixel centres at
-    half-integers (PyTorch's align_corners=False).
+    """Enlarges the map by whole factors.
+
+    `mode: nearest` repeats pixels; `mode: bilinear` interpolates with pixel centres at half-integers (PyTorch's
+    align_corners=False).
     """
 
     kind: ClassVar[str] = "upsample"

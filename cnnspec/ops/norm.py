@@ -11,7 +11,9 @@ from cnnspec.ops.shapes import Shape
 
 
 class BatchNorm(Elementwise):
-    """Normalises every channel by its mean and biased variance over batch and pixels, then scales and shifts.
+    """Normalises every channel by its mean and biased variance over batch and pixels.
+
+    `scale` then multiplies it by a learned weight, and `shift` adds a learned bias.
 
     In training the running mean and variance move by running = momentum·running + (1−momentum)·batch: `momentum` is the
     fraction that is kept (Keras's and ONNX's sense; PyTorch's 0.1 is 0.9 here). `epsilon` is added to the variance.
@@ -41,7 +43,11 @@ class BatchNorm(Elementwise):
 
 
 class LayerNorm(Elementwise):
-    """Normalises each sample, pixel by pixel, by the mean and biased variance over its channels; then scales and shifts."""
+    """Normalises each sample, pixel by pixel, by the mean and biased variance over its channels.
+
+    `scale` then multiplies every channel by a learned weight, and `shift` adds a learned bias. `epsilon` is added to the
+    variance.
+    """
 
     kind: ClassVar[str] = "layer_norm"
     label: ClassVar[str] = "ln"
@@ -82,7 +88,7 @@ class LocalResponseNorm(Elementwise):
         return maps(inputs, self.kind)
 
 
-DropProbability = Annotated[float, Constraint(ge=0, lt=1)]
+DropProbability = Annotated[float, Constraint(ge=0, lt=1, description="A probability from 0 up to, not including, 1.")]
 
 
 class Dropout(Elementwise):

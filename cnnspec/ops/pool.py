@@ -10,7 +10,10 @@ from cnnspec.ops.window import Two, Window, resolve
 
 
 class _Pool(Op):
-    """A pool's stride is its size unless given, and its padding 0."""
+    """The windows are `size` pixels large and `stride` apart, as much as their size unless given; padding is 0 by default.
+
+    `ceil_mode` rounds the output size up, as PyTorch and Caffe do; the last windows then overhang the map.
+    """
 
     main: ClassVar[str] = "size"
     size: Pair
@@ -37,10 +40,7 @@ class _Pool(Op):
 
 
 class MaxPool(_Pool):
-    """The largest value of each window; padding counts as minus infinity.
-
-    `ceil_mode` rounds the output size up, as PyTorch and Caffe do; the last windows then overhang the map.
-    """
+    """The largest value of each window; padding counts as minus infinity."""
 
     kind: ClassVar[str] = "max_pool"
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import yaml
 
 from cnnspec.diagnostics import Report, Source, Span
+from cnnspec.source.syntax import Problem, cut_expression, explain, missing_space
 from cnnspec.source.tree import Mapping, Node, Scalar, Sequence
 
 MAX_BYTES = 4_000_000
@@ -69,12 +70,15 @@ def read_file(path: Path, name: str, report: Report) -> Node | None:
             help="save the file as UTF-8",
         )
         return None
-    return read_text(text, name, report)
+    return read_text(text, name, report, path)
 
 
-def read_text(text: str, name: str, report: Report) -> Node | None:
-    """Read YAML from a string, called `name` in messages. Returns None where `report` got an error."""
-    source = Source(name, text)
+def read_text(text: str, name: str, report: Report, path: Path | None = None) -> Node | None:
+    """Read YAML from a string, called `name` in messages, or from the file at `path`, whose text it is.
+
+    Returns None where `report` got an error.
+    """
+    source = Source(name, text, path)
     try:
         return _Reader(source, report).read()
     except _Stop:
@@ -108,7 +112,7 @@ class _Reader:
             finally:
                 events.dispose()
         except yaml.MarkedYAMLError as error:
-            self._syntax(error)
+            self._syntax(explain(error, self.source.text))
         except yaml.reader.ReaderError as error:
             self._bad_character(error)
         raise _Stop
@@ -149,9 +153,9 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent):
             node = self._scalar(event)
         elif isinstance(event, yaml.SequenceStartEvent):
-            node = self._sequence(events, start, depth)
+            node = self._sequence(events, start, depth, event.flow_style)
         else:
-            node = self._mapping(events, start, depth)
+            node = self._mapping(events, start, depth, event.flow_style)
         if event.anchor:
             self.anchors[event.anchor] = node
         return node
@@ -178,6 +182,10 @@ class _Reader:
         span = Span(self.source, event.start_mark.index, event.end_mark.index)
         if event.style or event.tag == "!":
             return Scalar(text, text, span, quoted=True)
+        return self._plain(text, span)
+
+    def _plain(self, text: str, span: Span) -> Scalar:
+        """A scalar without quotes, as YAML 1.2's core schema reads it."""
         if text in _NULL:
             return Scalar(None, text, span)
         if text in _BOOL:
@@ -196,15 +204,17 @@ class _Reader:
             return Scalar(float(text), text, span)
         return Scalar(_SPECIAL.get(text, text), text, span)
 
-    def _sequence(self, events: Any, start: int, depth: int) -> Sequence:
+    def _sequence(self, events: Any, start: int, depth: int, flow: bool) -> Sequence:
         items: list[Node] = []
         event = events.get_event()
         while not isinstance(event, yaml.SequenceEndEvent):
             items.append(self._node(events, event, depth + 1))
+            if flow:
+                self._refuse_cut(items[-1])
             event = events.get_event()
         return Sequence(items, self._extent(start, event, items[-1] if items else None))
 
-    def _mapping(self, events: Any, start: int, depth: int) -> Mapping:
+    def _mapping(self, events: Any, start: int, depth: int, flow: bool) -> Mapping:
         entries: dict[str, tuple[Scalar, Node]] = {}
         last: Node | None = None
         event = events.get_event()
@@ -213,7 +223,15 @@ class _Reader:
             value = self._node(events, events.get_event(), depth + 1)
             last = value if value.span.end > key.span.end else key
             if not isinstance(key, Scalar):
-                self._stop("yaml-key", "a key must be a plain word, not a list or a mapping", key.span)
+                self._stop(
+                    "yaml-key",
+                    "a key must be a plain word, not a list or a mapping",
+                    key.span,
+                    help="a variable is written `$name`, without braces" if isinstance(key, Mapping) else "",
+                )
+            if flow:
+                self._refuse_cut(value)
+                key, value = self._split(key, value)
             if key.text == "<<" and not key.quoted:
                 self._stop(
                     "yaml-merge",
@@ -234,6 +252,27 @@ class _Reader:
             event = events.get_event()
         return Mapping(entries, self._extent(start, event, last))
 
+    def _refuse_cut(self, node: Node) -> None:
+        """Stop where a comma inside an unquoted expression has cut it in two, which nothing behind would explain."""
+        if isinstance(node, Scalar) and not node.quoted and "(" in node.text:
+            if problem := cut_expression(self.source.text, node.span.start, node.span.end):
+                self._syntax(problem)
+                raise _Stop
+
+    def _split(self, key: Scalar, value: Node) -> tuple[Scalar, Node]:
+        """Key and value as they were meant where `{key:value}` lacks its space; reported."""
+        if key.quoted or ":" not in key.text or not isinstance(value, Scalar) or value.text or value.quoted:
+            return key, value
+        start, end = key.span.start, key.span.end
+        problem = missing_space(self.source.text, start, end)
+        if problem is None:
+            return key, value
+        self._syntax(problem)
+        name, _, text = key.text.partition(":")
+        colon = start + len(name)
+        meant = self._plain(text, Span(self.source, colon + 1, end))
+        return Scalar(name, name, Span(self.source, start, colon)), meant
+
     def _extent(self, start: int, end: Any, last: Node | None) -> Span:
         """From `start` to the closing bracket, or, in block style, to the end of the last entry.
 
@@ -249,24 +288,9 @@ class _Reader:
                 span = Span(self.source, match.start(), match.end())
                 self._stop("yaml-directive", "YAML directives have no meaning in a spec", span, help="remove this line")
 
-    def _syntax(self, error: yaml.MarkedYAMLError) -> None:
-        mark = error.problem_mark or error.context_mark
-        at = min(mark.index if mark else 0, max(len(self.source.text) - 1, 0))
-        text = self.source.text
-        problem = (error.problem or "not YAML").replace("did not find expected", "expected")
-        if at < len(text) and text[at] == "\t":
-            help = "indent with spaces; YAML does not allow tabs"
-        elif "mapping values are not allowed" in problem:
-            help = "a second `:` on the line; quote the value if the colon belongs to it"
-        elif "'-' indicator" in problem or "block" in problem or "block" in (error.context or ""):
-            help = "check the indentation of this line against the ones above it"
-        elif "flow" in (error.context or ""):
-            help = "a `,`, `]` or `}` is missing; quote an expression that contains brackets or commas"
-        else:
-            help = ""
-        if error.context and error.context_mark and error.context_mark.index != at:
-            problem += f" {error.context} that starts on line {error.context_mark.line + 1}"
-        self.report.add("yaml-syntax", problem, Span(self.source, at, at + 1), help=help)
+    def _syntax(self, problem: Problem) -> None:
+        message, start, end, help = problem
+        self.report.add("yaml-syntax", message, Span(self.source, start, end), help=help)
 
     def _bad_character(self, error: yaml.reader.ReaderError) -> None:
         match = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]", self.source.text)

@@ -28,6 +28,9 @@ class Sequence:
 
     __slots__ = ("depth", "items", "size", "span")
 
+    size: int
+    depth: int
+
     def __init__(self, items: list["Node"], span: Span) -> None:
         self.items = items
         self.span = span
@@ -39,6 +42,9 @@ class Mapping:
     """An ordered mapping from the text of a key to the key's node and its value."""
 
     __slots__ = ("depth", "entries", "size", "span")
+
+    size: int
+    depth: int
 
     def __init__(self, entries: dict[str, tuple[Scalar, "Node"]], span: Span) -> None:
         self.entries = entries
@@ -81,5 +87,7 @@ def locate(node: Node, path: Iterable[str | int], *, key: bool = False) -> Span:
         elif isinstance(node, Sequence) and isinstance(step, int) and step < len(node.items):
             node = node.items[step]
             span = node.span
+        elif isinstance(node, Scalar) and node.text == step:
+            span = node.span  # a choice written as its name alone
         # any other step is a name that a validator added and the text does not have
     return span

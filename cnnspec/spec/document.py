@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnspec.diagnostics import Span
+from cnnspec.diagnostics import Report, Span
 from cnnspec.expr import Value
 from cnnspec.ops import Shape
 from cnnspec.source import Mapping
@@ -38,5 +39,22 @@ class Spec:
     preprocess: PreprocessSection | None = None
     labels: list[str] | None = None
     transfer: Transfer | None = None
-    recipe: Recipe | None = None
     files: list[Path] = field(default_factory=list)
+    recipe_reader: Callable[[Report, str], Recipe | None] = lambda report, reference: None
+    _recipe: Recipe | None = None
+
+    def read_recipe(self, report: Report, reference: str = "") -> Recipe | None:
+        """The training recipe of the `train` section, or the one called `reference`; what is wrong goes to `report`.
+
+        A recipe is read when it is asked for: what does not train need not pay for it, nor fail for its mistakes.
+        """
+        return self.recipe_reader(report, reference)
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The training recipe of the `train` section, if there is one. Raises `SpecError` with its mistakes."""
+        if self._recipe is None:
+            report = Report()
+            self._recipe = self.read_recipe(report)
+            report.raise_errors()
+        return self._recipe

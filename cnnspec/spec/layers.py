@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cnnspec.spec.parser import Parser
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Arg:
     """A value in the spec: its expression, and the node that it was read from. `broken` where it could not be read."""
 
@@ -37,7 +37,7 @@ class Arg:
         return isinstance(self.expr, Const)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Layer:
     """What every entry of a body has; one that could not be read is nothing more than this.
 
@@ -57,7 +57,7 @@ class Layer:
     suffix: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class OpLayer(Layer):
     """An op with its options. `norm` and `activation` are layers of their own behind it; an `Arg` there is an
     expression whose value names the kind. `ready` is the validated op where no option depends on a variable.
@@ -72,14 +72,14 @@ class OpLayer(Layer):
     broken: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class BlockLayer(Layer):
     """A use of a block."""
 
     args: dict[str, Arg]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class BranchesLayer(Layer):
     """Named branches over one input, merged by an op (`concat`, `add`, `multiply`)."""
 
@@ -87,7 +87,7 @@ class BranchesLayer(Layer):
     branches: dict[str, Body]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class ResidualLayer(Layer):
     """A body and a shortcut around it, added. `shortcut` is `auto`, `identity`, `projection` or a body of its own."""
 
@@ -97,7 +97,7 @@ class ResidualLayer(Layer):
     shortcut_span: Span
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class StageLayer(Layer):
     """A list of layers, built once for every tuple of values in `each`; `name` may contain `$i`, which counts from 1."""
 
@@ -105,7 +105,7 @@ class StageLayer(Layer):
     do: Body
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class TableLayer(Layer):
     """A block used once a row; a row's path is `prefix` + its name."""
 
@@ -114,7 +114,7 @@ class TableLayer(Layer):
     rows: list[BlockLayer]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Body:
     """Layers in order. In a `named` body a layer's path component is its label; in a list, its number."""
 
@@ -123,7 +123,7 @@ class Body:
     named: bool
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Block:
     """A definition with arguments: `args` maps each to its default, or to None where it is required.
 
@@ -139,7 +139,7 @@ class Block:
     description: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class OutputDef:
     """A further output: a body on top of the layer `source`."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Dict
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from cnnspec.diagnostics import Report, Source, Span, did_you_mean
-from cnnspec.expr import ExprError, Value, evaluate, parse, show, variables
+from cnnspec.diagnostics import Report, Source, Span, did_you_mean, nearest
+from cnnspec.expr import ExprError, UnknownValue, Value, evaluate, parse, show, variables
 from cnnspec.ops import Maps, Shape
 from cnnspec.ops.fields import MAX
 from cnnspec.source import Mapping, Node, Scalar, Sequence, locate, read_file, read_value
@@ -18,17 +19,22 @@ from cnnspec.spec.document import Spec
 from cnnspec.spec.layers import Block, BlockLayer, Body, BranchesLayer, Layer, ResidualLayer, StageLayer, TableLayer
 from cnnspec.spec.locate import find
 from cnnspec.spec.parser import Parser, describe, expression_span, is_null
+from cnnspec.spec.problems import listed
 from cnnspec.spec.sections import InputSection, PreprocessSection, TransferSection
 from cnnspec.spec.transfer import keep_layers, read_transfer
+from cnnspec.spec.version import LANGUAGE, check_version
 
-LANGUAGE = 1
 TOP_LEVEL = (
     "cnnspec", "name", "cite", "description", "extends", "use", "input", "params", "let", "defaults", "blocks", "layers",
     "outputs", "preprocess", "labels", "transfer", "train",
 )  # fmt: skip
-_MERGED = ("params", "let", "blocks", "outputs", "defaults", "input", "preprocess", "transfer", "train")
+_MERGED = ("params", "let", "blocks", "outputs", "defaults", "input", "preprocess", "transfer")
+_NEEDED = {"cnnspec": LANGUAGE, "name": "my_net", "input": "{channels: 3, size: 224}", "layers": "[...]"}
 _MAX_EXTENDS = 16
 _M = TypeVar("_M", bound=BaseModel)
+
+if TYPE_CHECKING:
+    from cnnspec.spec.recipe import Recipe
 
 
 def load_spec(reference: str, overrides: Dict[str, Any], report: Report) -> Spec | None:
@@ -95,7 +101,9 @@ def _merge(base: Mapping, over: Mapping) -> Mapping:
             del entries[key]
             continue
         below = entries.get(key, (None, None))[1]
-        if key in _MERGED and isinstance(value, Mapping) and isinstance(below, Mapping):
+        if key == "train" and below:
+            value = _merge_train(below, value)
+        elif key in _MERGED and isinstance(value, Mapping) and isinstance(below, Mapping):
             value = _merge_entries(below, value, deep=key == "defaults")
         entries[key] = (key_node, value)
     return Mapping(entries, over.span)
@@ -107,19 +115,36 @@ def _merge_entries(base: Mapping, over: Mapping, deep: bool) -> Mapping:
         below = entries.get(key, (None, None))[1]
         if deep and isinstance(value, Mapping) and isinstance(below, Mapping):
             value = _merge_entries(below, value, deep=False)
-        if is_null(value) and not deep:
+        if is_null(value):
             entries.pop(key, None)
         else:
             entries[key] = (key_node, value)
     return Mapping(entries, over.span)
 
 
+def _merge_train(base: Node, over: Node) -> Node:
+    """Changes to a recipe; another recipe takes its place. Nulls stay: they remove what its file says."""
+    if isinstance(base, Scalar):
+        base = Mapping({"recipe": (base, base)}, base.span)
+    if not isinstance(base, Mapping) or not isinstance(over, Mapping) or "recipe" in over.entries:
+        return over
+    return Mapping(base.entries | over.entries, over.span)
+
+
 # ---- sections
+
+
+class _Wrong(Exception):
+    """This value cannot be used; the reason is in the report."""
 
 
 class _Loader:
     def __init__(self, root: Mapping, report: Report, files: list[Path]) -> None:
-        self.root = root
+        # null takes a section away, one that is not inherited too
+        kept = {k: entry for k, entry in root.entries.items() if k not in TOP_LEVEL or not is_null(entry[1])}
+        self.root = Mapping(kept, root.span)
+        self.emptied = {k: key.span for k, (key, value) in root.entries.items() if k in TOP_LEVEL and is_null(value)}
+        self.known: set[str] = set()  # variables of the whole spec, those without a value too
         self.report = report
         self.files = files
 
@@ -128,16 +153,17 @@ class _Loader:
         self._header()
         params = self._params(overrides)
         blocks: dict[str, Block] = {}
-        parser = Parser(report, params, blocks)
-        let = parser.let(root.get("let"), frozenset(params))
+        parser = Parser(report, self.known, blocks)
+        let = parser.let(root.get("let"), frozenset(self.known))
         values = dict(params)
         for name, arg in let.items():
             try:
-                values[name] = evaluate(arg.expr, values)
+                if not arg.broken:
+                    values[name] = evaluate(arg.expr, values)
             except ExprError as error:
                 parser.expression_error(error, arg.node)
-                values[name] = None
-        parser.globals = frozenset(values)
+        self.known |= let.keys()
+        parser.globals = frozenset(self.known)
         self._libraries(blocks)
         parser.read_defaults(root.get("defaults"))
         read_blocks(root.get("blocks"), parser)
@@ -146,9 +172,7 @@ class _Loader:
         scope = parser.globals | {"in_channels"}
         start = Span(root.span.source, root.span.start, root.span.start)
         body = Body([], root.span, True)
-        if layers is None:
-            report.add("missing-key", "a spec needs `layers`", self._top(), help="a list of layers, from the input on")
-        else:
+        if layers is not None:
             body = parser.body(layers, scope, named=True, inside="`layers`", owner=root.key("layers").span)
             if isinstance(layers, Sequence) and not layers.items:
                 report.add("bad-value", "a network needs at least one layer", layers.span)
@@ -162,7 +186,7 @@ class _Loader:
             body=body, outputs=outputs, cite=self._text("cite"), description=self._text("description"), files=self.files,
         )  # fmt: skip
         self._sections(spec)
-        return spec if size and not _recursive(blocks, report) else None
+        return spec if size and layers is not None and not _recursive(blocks, report) else None
 
     def _top(self) -> Span:
         """Where to say that something is missing: the first key of the file."""
@@ -171,21 +195,21 @@ class _Loader:
 
     def _header(self) -> None:
         root, report = self.root, self.report
+        meant = set()
         for key in root.entries:
             if key not in TOP_LEVEL:
+                meant.add(nearest(key, TOP_LEVEL))
                 report.add(
                     "unknown-key", f"a spec has no section `{key[:60]}`", root.key(key).span, help=did_you_mean(key, TOP_LEVEL)
                 )
-        version = root.get("cnnspec")
-        if version is None:
-            report.add("missing-key", "a spec needs `cnnspec`, the version of the language", self._top(), help=f"start the file with `cnnspec: {LANGUAGE}`")
-        elif not isinstance(version, Scalar) or version.value != LANGUAGE or isinstance(version.value, bool):
-            report.add(
-                "bad-version", f"this is a spec of language version {describe(version)}, this cnnspec reads {LANGUAGE}",
-                version.span, help=f"write `cnnspec: {LANGUAGE}`, or install a newer cnnspec",
-            )  # fmt: skip
-        if root.get("name") is None:
-            report.add("missing-key", "a spec needs a `name`", self._top())
+        if root.get("cnnspec") is not None:
+            check_version(root, report, "spec", self._top())
+        missing = [key for key in _NEEDED if root.get(key) is None and key not in meant]
+        for key in self.emptied.keys() & missing:
+            report.add("missing-key", f"`{key}` has no value", self.emptied[key], help=f"such as `{key}: {_NEEDED[key]}`")
+        if missing := [key for key in missing if key not in self.emptied]:
+            example = ", ".join(f"`{key}: {_NEEDED[key]}`" for key in missing)
+            report.add("missing-key", f"a spec needs {listed(missing)}", self._top(), help=f"such as {example}")
 
     def _text(self, key: str) -> str:
         node = self.root.get(key)
@@ -219,25 +243,28 @@ class _Loader:
         for name, (key, node) in self._mapping("params"):
             if not parser.check_variable(name, key.span, ()):
                 continue
+            self.known.add(name)
             if isinstance(node, Scalar) and node.text == "required" and not node.quoted:
                 required[name] = key
-                values[name] = None
                 continue
-            values[name] = self._constant(node, f"the parameter `{name}`")
+            with suppress(_Wrong):
+                values[name] = self._constant(node, f"the parameter `{name}`")
         for name, given in overrides.items():
             if name in ("input.size", "input.channels"):
                 continue
-            if name not in values:
+            if name not in self.known:
                 source = Source("--set", f"{name}={given}")
                 self.report.add(
                     "unknown-param", f"`{self._text('name')}` has no parameter `{name[:60]}`", Span(source, 0, len(name)),
-                    help=did_you_mean(name, [*values, "input.size", "input.channels"]),
+                    help=did_you_mean(name, [*self.known, "input.size", "input.channels"]),
                 )  # fmt: skip
                 continue
-            value = self._override(name, given)
-            if name in required:
-                del required[name]
-            elif not _alike(values[name], value):
+            required_key = required.pop(name, None)
+            try:
+                value = self._override(name, given)
+            except _Wrong:
+                continue
+            if required_key is None and name in values and not _alike(values[name], value):
                 source = Source("--set", f"{name}={given}")
                 self.report.add(
                     "bad-value", f"`{name}` is {show(values[name])} in the spec, {show(value)} is of another type",
@@ -250,33 +277,32 @@ class _Loader:
         return values
 
     def _override(self, name: str, given: Any) -> Value:
-        """The value of one `--set`."""
+        """The value of one `--set`. Raises `_Wrong` where it has none."""
         if not isinstance(given, str):
             return _frozen(given)
         before = len(self.report.diagnostics)
         node = read_value(given, f"--set {name}", self.report)
         if node is None or len(self.report.diagnostics) > before:
-            return None
+            raise _Wrong
         return self._constant(node, f"`--set {name}`")
 
     def _constant(self, node: Node, what: str) -> Value:
-        """A plain value: nothing that depends on a variable."""
+        """A plain value: nothing that depends on a variable. Raises `_Wrong` where it is something else."""
         if isinstance(node, Mapping):
             self.report.add("bad-value", f"{what} is a value or a list, got a mapping", node.span)
-            return None
+            raise _Wrong
         if isinstance(node, Sequence):
             return tuple(self._constant(item, what) for item in node.items)
         if isinstance(node.value, str) and "$" in node.value:
             self.report.add(
                 "bad-value", f"{what} cannot depend on other values", node.span, help="put what follows from parameters into `let:`"
             )
-            return None
+            raise _Wrong
         return node.value
 
     def _input(self, values: dict[str, Value], overrides: Dict[str, Any]) -> Shape | None:
         node = self.root.get("input")
         if node is None:
-            self.report.add("missing-key", "a spec needs `input`", self._top(), help="`input: {channels: 3, size: 224}`")
             return None
         section = self.section("input", InputSection, values)
         if section is None:
@@ -285,7 +311,10 @@ class _Loader:
             given = overrides.get(f"input.{key}")
             if given is None:
                 continue
-            value = self._override(f"input.{key}", given)
+            try:
+                value = self._override(f"input.{key}", given)
+            except _Wrong:
+                continue
             try:
                 section = InputSection.model_validate(section.model_dump() | {key: value})
             except ValidationError as error:
@@ -307,8 +336,9 @@ class _Loader:
             if not isinstance(item, Scalar) or not item.text:
                 self.report.add("bad-value", f"`use` lists files or libraries of the zoo, got {describe(item)}", item.span)
                 continue
-            folder = self.files[0].parent
-            path = find(item.text, self.report, relative_to=folder, span=item.span, library=True)
+            source = item.span.source.path
+            folder = source.parent if source else self.files[0].parent
+            path = find(item.text, self.report, relative_to=folder, span=item.span, within="blocks")
             if path is None:
                 continue
             library = read_file(path, path.name, self.report)
@@ -333,10 +363,14 @@ class _Loader:
         node = self.root.get("transfer")
         if transfer is not None and isinstance(node, Mapping):
             spec.transfer = read_transfer(transfer, node, spec.parser)
-        if self.root.get("train") is not None:
-            from cnnspec.spec.recipe import load_recipe  # a large model, needed only where there is a recipe
+        root, files = self.root, self.files
 
-            spec.recipe = load_recipe(self, spec)
+        def read_recipe(report: Report, reference: str) -> Recipe | None:
+            from cnnspec.spec.recipe import load_recipe  # large models, of no use to what does not train
+
+            return load_recipe(_Loader(root, report, files), spec, reference)
+
+        spec.recipe_reader = read_recipe
 
     def _channels(self, spec: Spec) -> None:
         """Means and deviations must fit the input's channels."""
@@ -349,17 +383,19 @@ class _Loader:
                     "bad-value", f"`{key}` has {len(given)} values for {spec.input.channels} channels",
                     locate(self.root, ["preprocess", key]),
                 )  # fmt: skip
-            if key == "std" and any(v == 0 for v in (given if isinstance(given, list) else [given])):
-                self.report.add("bad-value", "`std` must not be 0", locate(self.root, ["preprocess", key]))
 
     def _labels(self) -> list[str] | None:
         node = self.root.get("labels")
         if node is None or is_null(node):
             return None
-        if isinstance(node, Sequence) and all(isinstance(item, Scalar) and item.text for item in node.items):
-            return [item.text for item in node.items if isinstance(item, Scalar)]
-        self.report.add("bad-value", f"`labels` is a list of names, got {describe(node)}", node.span)
-        return None
+        if not isinstance(node, Sequence):
+            self.report.add("bad-value", f"`labels` is a list of names, got {describe(node)}", node.span)
+            return None
+        names = [item.text for item in node.items if isinstance(item, Scalar) and item.text]
+        for item in node.items:
+            if not isinstance(item, Scalar) or not item.text:
+                self.report.add("bad-value", f"a label is text, got {describe(item)}", item.span)
+        return names if len(names) == len(node.items) else None
 
     def section(
         self,
@@ -382,12 +418,16 @@ class _Loader:
         model: type[_M],
         values: Dict[str, Value],
         keep: Callable[[tuple[str | int, ...]], bool] = lambda path: False,
+        hints: Dict[str, str] = {},
     ) -> _M | None:
-        """`node` as `model`; mistakes are reported, where they stand."""
+        """`node` as `model`; mistakes are reported, where they stand, with `hints` about names from elsewhere."""
         from cnnspec.spec.problems import report_invalid
 
         before = len(self.report.diagnostics)
-        data = self._resolved(node, values, keep, ())
+        try:
+            data = self._resolved(node, values, keep, ())
+        except UnknownValue:
+            return None
         if len(self.report.diagnostics) > before:
             return None
         try:
@@ -400,7 +440,7 @@ class _Loader:
                 return locate(node, loc, key=of_key)
 
             report_invalid(
-                error, self.report, place, what=f"`{name}`", known=lambda loc: _known_keys(model, loc)
+                error, self.report, place, what=f"`{name}`", known=lambda loc: _known_keys(model, loc), hints=hints
             )
             return None
 
@@ -423,11 +463,13 @@ class _Loader:
         try:
             expr = parse(node.value)
             for ref in variables(expr):
-                if ref.name not in values:
+                if ref.name not in self.known:
                     raise ExprError(
-                        "unknown-variable", f"`${ref.name}` is not known here", ref.start, ref.end, did_you_mean(ref.name, values)
+                        "unknown-variable", f"`${ref.name}` is not known here", ref.start, ref.end, did_you_mean(ref.name, self.known)
                     )  # fmt: skip
             return _thawed(evaluate(expr, values))
+        except UnknownValue:
+            raise
         except ExprError as error:
             self.report.add(error.slug, error.message, expression_span(error, node), help=error.help)
             return None

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from cnnspec.diagnostics import Report, Source, Span, did_you_mean
 
 DEFAULT = "cnnspec.yaml"
+
+_KINDS = {
+    "": ("unknown-spec", "network"),
+    "blocks": ("unknown-spec", "block library"),
+    "recipes": ("unknown-recipe", "recipe"),
+}
 
 
 @cache
@@ -29,14 +36,15 @@ def find(
     *,
     relative_to: Path | None = None,
     span: Span | None = None,
-    library: bool = False,
+    within: Literal["", "blocks", "recipes"] = "",
 ) -> Path | None:
     """The file that `reference` means: a path if it looks like one or is one, else a name of the zoo.
 
     Paths are relative to `relative_to`, or to the current folder. Returns None, with the reason in `report` (at `span`,
-    where the reference is written in a file). With `library`, names are those of the zoo's block libraries.
+    where the reference is written in a file). `within` is the folder of the zoo whose names are meant.
     """
-    folder = zoo_folder() / "blocks" if library else zoo_folder()
+    folder = zoo_folder() / within
+    slug, what = _KINDS[within]
     path = (relative_to or Path()) / reference
     try:
         if path.is_file() or (path.exists() and not path.is_dir()):
@@ -49,13 +57,13 @@ def find(
     names = [*(p.stem for p in folder.glob("*.yaml")), *(str(p) for p in (relative_to or Path()).glob("[!.]*.yaml"))]
     at = span or Span(Source(reference[:200], ""), 0, 0)
     if path.is_dir():
-        report.add("unknown-spec", f"`{reference}` is a folder, not a spec", at)
+        report.add(slug, f"`{reference}` is a folder, not a file", at)
     elif reference.endswith((".yaml", ".yml")) or "/" in reference:
-        report.add("unknown-spec", f"there is no file `{reference[:200]}`", at, help=did_you_mean(reference, names))
+        report.add(slug, f"there is no file `{reference[:200]}`", at, help=did_you_mean(reference, names))
     else:
         report.add(
-            "unknown-spec", f"there is neither a file nor a network of the zoo called `{reference[:200]}`", at,
-            help=did_you_mean(reference, names) or "`cnnspec list` shows the zoo",
+            slug, f"there is neither a file nor a {what} of the zoo called `{reference[:200]}`", at,
+            help=did_you_mean(reference, names) or ("" if within else "`cnnspec list` shows the zoo"),
         )  # fmt: skip
     return None
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from cnnspec.diagnostics import Report, Span, did_you_mean
-from cnnspec.expr import Const, Expr, ExprError, ListOf, parse, parse_template, variables
+from cnnspec.diagnostics import Report, Span, did_you_mean, nearest
+from cnnspec.expr import Const, Expr, ExprError, ListOf, UnknownValue, parse, parse_template, variables
 from cnnspec.ops import OPS, Op
 from cnnspec.source import Mapping, Node, Scalar, Sequence, locate
 from cnnspec.spec.layers import (
@@ -116,6 +116,8 @@ class Parser:
 
     def expression_error(self, error: ExprError, node: Node, path: str = "") -> None:
         """Report what is wrong with the expression in `node`, at its place in the text."""
+        if isinstance(error, UnknownValue):
+            return
         self.report.add(error.slug, error.message, expression_span(error, node), help=error.help, path=path)
 
     # ---- bodies
@@ -266,9 +268,9 @@ class Parser:
         for key in node.entries:
             if key not in known:
                 help = did_you_mean(key, known)
-                meant.update(name for name in known if help == did_you_mean(name, [name]))
+                meant.add(nearest(key, known))
                 self.report.add("unknown-key", f"{what} has no option `{key[:60]}`", node.key(key).span, help=help)
-        return meant
+        return meant - {""}
 
     # ---- ops
 
@@ -328,6 +330,13 @@ class Parser:
                 help=did_you_mean(kind, [*known, "none"]),
             )
             return None
+        for written in (mapping, value):
+            for carried in OPS[kind].attaches:
+                if isinstance(written, Mapping) and carried in written.entries:
+                    self.report.add(
+                        "unknown-key", f"a `{kind}` that is attached has no `{carried}` of its own",
+                        written.key(carried).span, help=f"write `{carried}` beside `{role}`",
+                    )  # fmt: skip
         layer = self._op(OPS[kind], key, value, mapping, scope, common=())
         layer.activation = None
         return layer
@@ -578,6 +587,11 @@ class Parser:
                 help=f"`{op.kind}: {{left: [...], right: [...]}}` or `{op.kind}: [previous, stem]`",
             )
             raise _Invalid
+        if isinstance(value, Sequence) and node.get("from"):
+            self.report.add(
+                "bad-value", "`from` has no meaning beside a list of layers", node.key("from").span,
+                help="what is merged is the list; name all of it there",
+            )  # fmt: skip
         layer.inputs = [Arg(self._source(item, scope), item) for item in sources.items]
         return layer
 
@@ -698,7 +712,8 @@ class Parser:
         if not isinstance(node, Mapping):
             self.report.add("bad-value", f"`defaults` is a mapping from ops to options, got {describe(node)}", node.span)
             return
-        for kind, (key, value) in node.entries.items():
+        # norms and activations first: what carries them takes their defaults, wherever those are written
+        for kind, (key, value) in sorted(node.entries.items(), key=lambda e: not (e[0] in OPS and OPS[e[0]].role)):
             if kind not in OPS:
                 self.report.add(
                     "unknown-op", f"`{kind[:60]}` is not an op; only ops have defaults", key.span, help=did_you_mean(kind, OPS)

@@ -1,11 +1,11 @@
 """Pydantic's findings as diagnostics with a place in the text."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from cnnspec.diagnostics import Report, Span, did_you_mean
+from cnnspec.diagnostics import Report, Span, did_you_mean, nearest
 from cnnspec.expr import show
 
 _EXPECTED = {
@@ -30,6 +30,14 @@ _EXPECTED = {
     "string_too_short": "text",
 }
 
+_CHOICES = {  # what `cnnspec.spec.tagged` finds: slug, message, help
+    "unknown_choice": ("unknown-name", "`{name}` is not a choice for {section}", ""),
+    "unknown_option": ("unknown-key", "`{owner}` has no `{name}`", ""),
+    "two_choices": ("two-kinds", "`{first}` and `{name}` stand in one mapping", "each choice is an entry of its own"),
+    "given_twice": ("duplicate-key", "`{name}` is given twice", "keep one of them"),
+    "no_main": ("bad-value", "`{owner}` takes no value of its own", "options go into a mapping: `{owner}: {{{option}: …}}`"),
+}
+
 
 def report_invalid(
     error: ValidationError,
@@ -40,39 +48,56 @@ def report_invalid(
     known: Callable[[tuple[str | int, ...]], Iterable[str]],
     skip_missing: Iterable[str] = (),
     path: str = "",
+    hints: Mapping[str, str] = {},
 ) -> None:
     """Report every finding of `error`.
 
     `place(location, key)` gives the span of the value at a location, or of its key; `what` names the thing in messages;
-    `known(location)` lists the names allowed there; a missing field in `skip_missing` is not a mistake.
+    `known(location)` lists the names allowed there; a missing field in `skip_missing` is not a mistake; `hints` are the
+    help for names that people bring from elsewhere.
     """
-    for finding in error.errors(include_url=False, include_context=True):
+    findings = error.errors(include_url=False, include_context=True)
+    missing: dict[tuple[str | int, ...], list[str]] = {}
+    meant = {
+        (*finding["loc"][:-1], nearest(str(finding["loc"][-1]), known(finding["loc"][:-1])))
+        for finding in findings
+        if finding["type"] == "extra_forbidden"
+    }
+    for finding in findings:
         loc = finding["loc"]
         field = str(loc[-1]) if loc else ""
         kind = finding["type"]
         if kind == "missing":
-            if field not in skip_missing:
-                report.add(
-                    "missing-key", f"{_in(what, loc[:-1])} needs `{field}`", place(loc[:-1], True), path=path
-                )
+            if field not in skip_missing and loc not in meant:
+                missing.setdefault(loc[:-1], []).append(field)
         elif kind == "extra_forbidden":
             report.add(
                 "unknown-key",
-                f"{_in(what, loc[:-1])} has no `{field}`",
+                f"{_in(what, loc[:-1])} has no `{field[:60]}`",
                 place(loc, True),
-                help=did_you_mean(field, known(loc[:-1])),
+                help=hints.get(field) or did_you_mean(field, known(loc[:-1])),
                 path=path,
             )
-        elif kind in ("union_tag_invalid", "union_tag_not_found"):
-            context = finding["ctx"]
-            tags = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",") if tag]
-            tag = str(context.get("tag", ""))
-            message = f"`{tag}` is not known here" if tag else "expected a name, or one name with its options"
-            report.add("unknown-name", message, place(loc, False), help=did_you_mean(tag, tags), path=path)
+        elif kind in _CHOICES:
+            slug, message, help = _CHOICES[kind]
+            context = {"section": _in(what, loc[:-1]), **finding["ctx"]}
+            if help:
+                help = help.format(**context)
+            else:
+                help = hints.get(context["name"]) or did_you_mean(context["name"], context["known"])
+            report.add(slug, message.format(**context), place(loc, kind != "no_main"), help=help, path=path)
         else:
             text, help = _describe(finding)
-            named = f"`{field}`: " if isinstance(loc[-1] if loc else 0, str) else ""
-            report.add("bad-value", named + text, place(loc, False), help=help, path=path)
+            named = f"`{field}`" if isinstance(loc[-1] if loc else 0, str) else "" if loc else what
+            report.add("bad-value", f"{named}: {text}" if named else text, place(loc, False), help=help, path=path)
+    for loc, fields in missing.items():
+        report.add("missing-key", f"{_in(what, loc)} needs {listed(fields)}", place(loc, True), path=path)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: `a`, `b` and `c`."""
+    *most, last = (f"`{name}`" for name in names)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _in(what: str, loc: tuple[str | int, ...]) -> str:

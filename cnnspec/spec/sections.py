@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from cnnspec.ops.fields import Count, Number, Pair
+from cnnspec.expr import show
+from cnnspec.ops.fields import Count, Pair
 from cnnspec.spec.tagged import Strict
 
 
@@ -35,9 +37,29 @@ def _scale(value: Any) -> float:
 Scale = Annotated[
     float,
     PlainValidator(_scale),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^[0-9.]+/[0-9.]+$"}]}),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^ *[0-9.eE+-]+ */ *[0-9.eE+-]+ *$"}]}),
 ]
-PerChannel = Number | list[Number]
+
+
+def _per_channel(above: float, what: str) -> PlainValidator:
+    def parse(value: Any) -> float | list[float]:
+        numbers = value if isinstance(value, list) else [value]
+        if numbers and all(isinstance(n, int | float) and not isinstance(n, bool) and above < n < inf for n in numbers):
+            return [float(n) for n in value] if isinstance(value, list) else float(value)
+        raise PydanticCustomError(
+            "bad_value", "expected {what} or a list of them, one for each channel, got {got}", {"what": what, "got": show(value)}
+        )
+
+    return PlainValidator(parse)
+
+
+def _per_channel_schema(**limits: float) -> WithJsonSchema:
+    number = {"type": "number", **limits}
+    return WithJsonSchema({"anyOf": [number, {"type": "array", "items": number, "minItems": 1}]})
+
+
+Mean = Annotated[float | list[float], _per_channel(-inf, "a number"), _per_channel_schema()]
+Deviation = Annotated[float | list[float], _per_channel(0, "a number above 0"), _per_channel_schema(exclusiveMinimum=0)]
 
 
 class PreprocessSection(Strict):
@@ -53,14 +75,14 @@ class PreprocessSection(Strict):
     crop: Pair | None = None
     channel_order: Literal["rgb", "bgr"] = "rgb"
     scale: Scale = 1.0
-    mean: PerChannel = 0.0
-    std: PerChannel = 1.0
+    mean: Mean = 0.0
+    std: Deviation = 1.0
 
 
 CaseName = Literal["small_similar", "small_different", "large_similar", "large_different"]
 
 Pattern = Annotated[str, Field(min_length=1)]
-Layers = Annotated[Any, WithJsonSchema({"$ref": "#/$defs/layers"})]
+Layers = Annotated[Any, WithJsonSchema({"$comment": "layers"})]
 """A list of layers; read by the parser of layers, not by pydantic."""
 
 
@@ -83,7 +105,7 @@ class TransferCase(Strict):
     description: str = ""
     freeze: list[Pattern] = []
     freeze_through: Pattern | None = None
-    replace: list[Pattern] | dict[str, Layers] = []
+    replace: list[Pattern] | dict[str, Layers | None] = []
     features: FeaturesSection | None = None
     learning_rate: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
     unfreeze: dict[str, list[Pattern]] = {}

@@ -62,7 +62,10 @@ def to_markdown(summary: Summary, depth: int, layout: Layout) -> str:
 
 def _fold(summary: Summary, depth: int) -> list[_Row]:
     """Rows by path, cut to `depth` components; an op with its norm and activation stays one row while folded."""
-    instances = {i.path: i for i in _instances(summary.graph.root) if i.kind != "layer"}
+    instances: dict[str, Instance] = {}
+    for instance in _instances(summary.graph.root):
+        if instance.kind != "layer":
+            instances.setdefault(instance.path, instance)  # a block before the residual that is all of it
     rows: list[_Row] = []
     for layer in summary.cost.layers:
         parts = layer.node.path.split(".")
@@ -114,14 +117,21 @@ def _what(row: _Row) -> str:
     if instance and instance.kind == "repeat":
         return " ".join(f"{number}× {name}" for name, number in blocks.items()) or _ops(nodes)
     if blocks:
-        rest = [node for node in nodes if not any(_inside(node, child) for child in inner if child.kind == "block")]
+        used = {id(child) for child in inner if child.kind == "block"}
+        rest = [node for node in nodes if not _inside(node, used)]
         parts = [f"{number}× {name}" for name, number in blocks.items()]
         return ", ".join(parts + ([_ops(rest)] if rest else []))
     return _ops(nodes)
 
 
-def _inside(node: Node, instance: Instance) -> bool:
-    return node.path.startswith(instance.path + ".")
+def _inside(node: Node, instances: set[int]) -> bool:
+    """Whether the node belongs to one of these instances."""
+    outer: Instance | None = node.parent
+    while outer is not None:
+        if id(outer) in instances:
+            return True
+        outer = outer.parent
+    return False
 
 
 def _ops(nodes: list[Node]) -> str:

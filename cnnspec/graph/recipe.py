@@ -1,0 +1,59 @@
+"""Whether a recipe fits its network: classes, batch norms, the layers that it names."""
+
+from __future__ import annotations
+
+from cnnspec.diagnostics import Report, did_you_mean
+from cnnspec.graph.freeze import covers
+from cnnspec.graph.model import Graph
+from cnnspec.ops import Maps, Vector
+from cnnspec.spec.recipe import Recipe
+
+
+def check_recipe(recipe: Recipe, graph: Graph, report: Report) -> None:
+    """Report where `recipe` and `graph` contradict each other, at the recipe's text."""
+    output = graph.outputs[0].node.shape
+    if isinstance(output, Vector):
+        _check_classes(recipe, output.channels, report)
+    _check_batch(recipe, graph, report)
+    for pattern in recipe.initializers.layers:
+        if not any(covers(pattern, node.path) for node in graph.nodes):
+            paths = [node.path for node in graph.nodes if node.params]
+            report.add(
+                "unmatched-path",
+                f"no layer matches `{pattern[:60]}`",
+                recipe.span("initializers", "layers", pattern, key=True),
+                help=did_you_mean(pattern, paths),
+            )
+
+
+def _check_classes(recipe: Recipe, classes: int, report: Report) -> None:
+    """What counts classes must count as many as the network's main output."""
+    network = f"the network has {classes} output{'s' * (classes != 1)}"
+    given: int | None = getattr(recipe.data, "classes", None)
+    if given is not None and given != classes:
+        message = f"`{recipe.data.kind}` has {given} classes, {network}"
+        report.add("recipe-conflict", message, recipe.span("data", recipe.data.kind, key=True))
+    weights = recipe.loss.class_weights
+    if isinstance(weights, list) and len(weights) != classes:
+        message = f"{len(weights)} class weights, but {network}"
+        report.add("recipe-conflict", message, recipe.span("loss", "class_weights"))
+    for i, metric in enumerate(recipe.metrics):
+        if metric.kind == "top_k" and metric.k > classes:
+            report.add("recipe-conflict", f"`{metric.name}` needs more classes, {network}", recipe.span("metrics", i, "top_k", "k"))
+
+
+def _check_batch(recipe: Recipe, graph: Graph, report: Report) -> None:
+    """A batch norm needs more than one value per channel."""
+    if recipe.batch_size > 1:
+        return
+    for node in graph.nodes:
+        single = not isinstance(node.shape, Maps) or node.shape.height == node.shape.width == 1
+        if node.op.kind == "batch_norm" and single:
+            report.add(
+                "recipe-conflict",
+                "a batch of 1 leaves this network's batch norm one value per channel to norm over",
+                recipe.span("batch_size"),
+                help="train on larger batches",
+                path=node.path,
+            )
+            return

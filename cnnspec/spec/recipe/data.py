@@ -1,0 +1,153 @@
+"""Where the images come from, and which of them are held out.
+
+Every kind of data has images to train on, and may have images to validate on and to test on; a test image is never seen
+while training. Classes are whole numbers from 0. Where the data name classes (folders, a manifest), their order is that
+of the spec's `labels`, or else alphabetical. Paths are relative to the folder in which training runs.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from cnnspec.spec.recipe.fields import HeldOut, Whole
+from cnnspec.spec.tagged import OneOf, Section, Tagged
+
+Path = Annotated[str, Field(min_length=1, description="A path.")]
+
+
+class _Data(Tagged):
+    fit: Literal["stretch", "crop", "pad", "exact"] = "stretch"
+    channels: Literal["convert", "exact"] = "convert"
+
+    @property
+    def validates(self) -> bool:
+        """Whether the data say themselves which images to validate on."""
+        return False
+
+
+class _Published(_Data):
+    main = "folder"
+    classes: ClassVar[int]
+
+    folder: Path | None = None
+
+
+class Sample(_Data):
+    """The small set of images that comes with cnnspec."""
+
+    kind = "sample"
+
+
+class Mnist(_Published):
+    """MNIST: 60,000 + 10,000 images of handwritten digits, 1×28×28, 10 classes. `folder` holds its four IDX files."""
+
+    kind = "mnist"
+    classes = 10
+
+
+class FashionMnist(_Published):
+    """Fashion-MNIST: 60,000 + 10,000 images of clothes, 1×28×28, 10 classes. `folder` holds its four IDX files."""
+
+    kind = "fashion-mnist"
+    classes = 10
+
+
+class Cifar10(_Published):
+    """CIFAR-10: 50,000 + 10,000 images, 3×32×32, 10 classes. `folder` holds its binary version."""
+
+    kind = "cifar10"
+    classes = 10
+
+
+class Cifar100(_Published):
+    """CIFAR-100: 50,000 + 10,000 images, 3×32×32, 100 fine classes. `folder` holds its binary version."""
+
+    kind = "cifar100"
+    classes = 100
+
+
+class _Parts(_Data):
+    main = "train"
+
+    train: Path
+    validation: Path | None = None
+    test: Path | None = None
+
+    @property
+    def validates(self) -> bool:
+        return self.validation is not None
+
+
+class ImageFolder(_Parts):
+    """Folders with one folder of images per class in them, which is called as the class."""
+
+    kind = "image_folder"
+
+
+class Csv(_Parts):
+    """Manifests: CSV files with a header and one image per line.
+
+    `image` is the column with the path of the image, relative to the manifest, `label` the one with its class.
+    """
+
+    kind = "csv"
+
+    image: str = "image"
+    label: str = "label"
+
+
+class Idx(_Data):
+    """A folder with four IDX files, plain or gzipped, called as MNIST's.
+
+    These are train-images-idx3-ubyte, train-labels-idx1-ubyte, and the same with t10k for the test.
+    """
+
+    kind = "idx"
+    main = "folder"
+
+    folder: Path
+
+
+class Npz(_Data):
+    """A NumPy archive with the arrays x_train and y_train, and where there are such images x_validation and x_test with
+    y_validation and y_test.
+
+    Images are N×H×W or N×H×W×C, pixels 0–255; classes are whole numbers. `validation: true` says that the archive has
+    images to validate on.
+    """
+
+    kind = "npz"
+    main = "file"
+
+    file: Path
+    validation: bool = False
+
+    @property
+    def validates(self) -> bool:
+        return self.validation
+
+
+Data = Annotated[Sample | Mnist | FashionMnist | Cifar10 | Cifar100 | ImageFolder | Csv | Idx | Npz, OneOf()]
+"""The images. All kinds take these options beside their own:
+
+`fit` says how an image of another size than the input's is made to fit, after the spec's `preprocess` has resized and
+cropped it: `stretch` resizes it to the input's size, `crop` resizes its shorter side and cuts the centre out, `pad` puts
+black around it and refuses one that is larger, `exact` refuses every other size.
+
+`channels: convert` makes grey images of colours (0.299·R + 0.587·G + 0.114·B) and colours of grey ones (three times the
+same) where the input asks for it, and leaves alpha out; `exact` refuses them.
+"""
+
+
+class Split(Section):
+    """Which images of the training set are held out, to validate on. Data that have such images of their own keep them.
+
+    `validation` is a fraction of the images, rounded to whole ones, or a number of images. `stratified` takes the same
+    share of every class. The images are drawn with `seed`, not with the recipe's, so that other runs hold out the same ones.
+    """
+
+    main = "validation"
+
+    validation: HeldOut
+    stratified: bool = True
+    seed: Whole = 0

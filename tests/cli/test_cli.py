@@ -1,0 +1,178 @@
+"""The command line as its users meet it: whole processes, what they print and how they end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cnnspec.spec.locate import zoo
+
+FRAMEWORKS = {"torch", "tensorflow", "keras", "onnx", "onnxruntime", "numpy"}
+
+SPEC = """\
+cnnspec: 1
+name: small
+input: {channels: 3, size: [8, 10]}
+params: {classes: 10}
+layers:
+  - {conv: 4, kernel: 3, activation: relu, name: stem}
+  - global_avg_pool
+  - {dense: $classes, name: fc}
+"""
+
+
+def run(*arguments, cwd=None, env=None):
+    return subprocess.run(
+        [sys.executable, "-m", "cnnspec", *arguments], capture_output=True, text=True, cwd=cwd,
+        env=os.environ | (env or {}), timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_summary_as_json_follows_the_contract(spec):
+    result = run("summary", str(spec), "--format", "json", "--set", "classes=5")
+    assert (result.returncode, result.stderr) == (0, "")
+    data = json.loads(result.stdout)
+    assert data["name"] == "small"
+    assert data["input"] == [3, 8, 10]
+    # 4 filters of 3×3×3 and 4 biases; 5 units of 4 and 5 biases; each output pixel of the conv takes 27 multiply-adds
+    assert data["params"] == {"total": 112 + 25, "trainable": 137, "non_trainable": 0, "training_only": 0}
+    assert data["macs"] == 4 * 80 * 27 + 20
+    assert data["activation_bytes"] == 4 * (320 + 320 + 4 + 5)
+    assert data["layers"][0] == {
+        "path": "stem", "op": "conv", "output": [4, 8, 10], "params": 112, "macs": 8640, "activation_bytes": 1280,
+        "receptive_field": [3, 3], "trainable": True, "training_only": False,
+    }  # fmt: skip
+    assert [layer["path"] for layer in data["layers"]] == ["stem", "stem.relu", "global_avg_pool", "fc"]
+    assert data["layers"][2]["receptive_field"] == [8 + 2, 10 + 2]
+
+
+def test_summary_in_hwc(spec):
+    data = json.loads(run("summary", str(spec), "--format", "json", "--layout", "hwc").stdout)
+    assert data["input"] == [8, 10, 3]
+    assert data["layers"][0]["output"] == [8, 10, 4]
+    assert data["layers"][2]["output"] == [4]
+
+
+def test_summary_is_plain_when_piped_and_whole(spec):
+    out = run("summary", str(spec)).stdout
+    assert "\033" not in out
+    assert "conv 3×3 + relu" in out
+    assert "parameters" in out
+    assert "162" in out.replace(",", "")  # 112 + 4·10 + 10
+    assert "…" not in out
+
+
+def test_summary_as_markdown(spec):
+    lines = run("summary", str(spec), "--format", "markdown").stdout.splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 2 + 3
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_depth_opens_blocks():
+    folded, open_ = (run("summary", "resnet50", "--depth", d).stdout for d in ("1", "3"))
+    assert "3× bottleneck" in folded
+    assert "layer1.0.conv2" not in folded
+    assert "layer1.0.conv2" in open_
+
+
+def test_the_spec_of_the_folder_is_the_default(tmp_path):
+    (tmp_path / "cnnspec.yaml").write_text(SPEC)
+    assert run("validate", cwd=tmp_path).stdout == "cnnspec.yaml: ok\n"
+    assert "small" in run("summary", cwd=tmp_path).stdout
+
+
+def test_size_can_be_set():
+    data = json.loads(run("summary", "resnet50", "--set", "input.size=64", "--format", "json").stdout)
+    assert data["input"] == [3, 64, 64]
+    assert data["layers"][-1]["output"] == [1000]
+
+
+def test_list_shows_every_network():
+    result = run("list", "--format", "json")
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert sorted(rows) == zoo()
+    assert rows["vgg16"]["params"] == 138_357_544
+    text = run("list").stdout
+    assert all(name in text for name in rows)
+
+
+def test_validate_reports_all_files_and_both_streams(tmp_path, spec):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(SPEC.replace("kernel: 3", "kernle: 3").replace("dense", "dens"))
+    result = run("validate", str(spec), str(bad))
+    assert result.returncode == 1
+    assert result.stdout == f"{spec}: ok\n"
+    assert "2 errors" in result.stderr
+    assert "Traceback" not in result.stderr
+    found = json.loads(run("validate", str(spec), str(bad), "--format", "json").stdout)
+    assert [(d["slug"], d["line"]) for d in found] == [("unknown-key", 6), ("unknown-op", 8)]
+    github = run("validate", str(bad), "--format", "github")
+    assert github.returncode == 1
+    assert github.stdout.startswith(f"::error file={bad},line=6,col=")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("summary", "resnet50"), 0),
+        (("summary", "no_such_network"), 1),
+        (("summary", "resnet50", "--set", "clases=3"), 1),
+        (("summary", "resnet50", "--transfer", "nonsense"), 1),
+        (("summary", "resnet50", "--set", "classes"), 2),
+        (("summary", "resnet50", "--depth", "0"), 2),
+        (("summary", "resnet50", "--format", "xml"), 2),
+        (("sumary", "resnet50"), 2),
+        (("--version",), 0),
+        (("--help",), 0),
+    ],
+)
+def test_exit_codes(arguments, code):
+    result = run(*arguments)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr
+    if code == 1:
+        assert result.stdout == ""
+        assert result.stderr.startswith("error[")
+
+
+def test_a_typing_mistake_in_set_is_answered():
+    assert "did you mean `classes`?" in run("summary", "resnet50", "--set", "clases=3").stderr
+
+
+def test_a_terminal_without_unicode_gets_no_traceback():
+    result = run("summary", "resnet50", env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert result.returncode == 0
+    assert "3?224?224" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("validate", "resnet50"), ("summary", "resnet50"), ("schema",)])
+def test_no_framework_is_imported(arguments):
+    code = (
+        "import sys\n"
+        f"sys.argv = ['cnnspec', *{arguments!r}]\n"
+        "from cnnspec.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "print('MODULES', *{name.partition('.')[0] for name in sys.modules})\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    modules = set(result.stdout.splitlines()[-1].split()[1:])
+    assert "pydantic" in modules  # the list is not empty for some other reason
+    assert not modules & FRAMEWORKS
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    command = f"{sys.executable} -m cnnspec summary resnet152 --depth 3 | head -n 1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
+    assert "resnet152" in result.stdout
+    assert "Traceback" not in result.stderr

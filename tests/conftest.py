@@ -1,0 +1,28 @@
+"""What the tests of every folder share: snapshots, refreshed by `pytest --update`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Snapshot = Callable[[Path, str], None]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="write snapshots anew instead of comparing with them")
+
+
+@pytest.fixture
+def snapshot(request: pytest.FixtureRequest) -> Snapshot:
+    """A function that compares text with the file at a path; with `--update` it writes the file."""
+    update = request.config.getoption("--update")
+
+    def compare(path: Path, text: str) -> None:
+        if update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
+            return
+        assert path.exists(), f"there is no {path.name} yet: run pytest --update and read what it writes"
+        assert text == path.read_bytes().decode(), f"{path.name} differs; if the new text is right: pytest --update"
+
+    return compare

@@ -1,0 +1,207 @@
+"""What expansion makes of the language: values, wiring, residuals, and what is kept for generated code."""
+
+import pytest
+
+import cnnspec
+from cnnspec import SpecError
+from cnnspec.expr import Binary, Ref
+from cnnspec.graph import Instance
+from cnnspec.infer import cost
+from cnnspec.ops import Maps, Vector
+
+HEAD = "cnnspec: 1\nname: t\ninput: {channels: 4, size: 16}\n"
+
+
+def load(tmp_path, text, **params):
+    spec = tmp_path / "t.yaml"
+    spec.write_text(HEAD + text)
+    return cnnspec.load(spec, **params)
+
+
+def node(net, path):
+    return next(n for n in net.graph.nodes if n.path == path)
+
+
+def instances(instance):
+    for child in instance.children:
+        if isinstance(child, Instance):
+            yield child
+            yield from instances(child)
+
+
+RESIDUAL = """
+blocks:
+  unit:
+    args: {{filters: required, stride: 1}}
+    residual:
+      body:
+        - {{conv: $filters, kernel: 3, stride: $stride, bias: false, norm: batch_norm}}
+      shortcut: {shortcut}
+layers:
+  - {{unit: [{filters}, {stride}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "filters", "stride", "projected"),
+    [("auto", 4, 1, False), ("auto", 8, 1, True), ("auto", 4, 2, True), ("identity", 4, 1, False), ("projection", 4, 1, True)],
+)  # fmt: skip
+def test_shortcut(tmp_path, shortcut, filters, stride, projected):
+    net = load(tmp_path, RESIDUAL.format(shortcut=shortcut, filters=filters, stride=stride))
+    paths = [n.path for n in net.graph.nodes]
+    assert ("unit.shortcut.conv" in paths) == projected
+    if projected:
+        conv = node(net, "unit.shortcut.conv").op
+        assert (conv.filters, conv.kernel, conv.stride, conv.bias) == (filters, (1, 1), (stride, stride), False)
+        assert "unit.shortcut.bn" in paths  # the norm of the body's last convolution
+
+
+def test_shapes_at_one_size_do_not_decide_the_shortcut(tmp_path):
+    """At 1×1 a stride changes nothing, yet the projection belongs to the network."""
+    text = RESIDUAL.format(shortcut="auto", filters=4, stride=2)
+    net = load(tmp_path, text, params={"input.size": 1})
+    assert "unit.shortcut.conv" in [n.path for n in net.graph.nodes]
+
+
+def test_strides_on_the_way_multiply(tmp_path):
+    text = """
+layers:
+  - residual:
+      body:
+        - {conv: 4, kernel: 3, stride: 2}
+        - multiply: {gate: [{global_avg_pool: {keep_dims: true}}, sigmoid], same: []}
+        - {max_pool: 3, stride: 2, padding: 1}
+"""
+    assert node(load(tmp_path, text), "shortcut").op.stride == (4, 4)
+
+
+def test_arguments_and_expressions_are_kept(tmp_path):
+    net = load(
+        tmp_path,
+        """
+blocks:
+  pair:
+    args: {filters: required}
+    let: {wide: $filters * 2}
+    layers:
+      - {conv: $wide, kernel: 1}
+      - {conv: $in_channels * 2, kernel: 3}
+layers:
+  - stage: part$i
+    each: {f: [8, 12]}
+    do:
+      - {pair: $f, repeat: 2}
+""",
+    )
+    uses = [i for i in instances(net.graph.root) if i.kind == "block"]
+    assert [(i.path, i.block.name, i.iteration, i.values["filters"], i.values["wide"], i.values["in_channels"]) for i in uses] == [
+        ("part1.0", "pair", 0, 8, 16, 4),
+        ("part1.1", "pair", 1, 8, 16, 8),
+        ("part2.0", "pair", 0, 12, 24, 16),
+        ("part2.1", "pair", 1, 12, 24, 32),
+    ]  # fmt: skip
+    assert isinstance(uses[0].args["filters"].expr, Ref)
+    conv = node(net, "part1.0.conv2")
+    assert isinstance(conv.args["filters"].expr, Binary)
+    assert conv.op.filters == 8
+    assert conv.parent.path == "part1.0"
+    stages = [i for i in instances(net.graph.root) if i.kind == "stage"]
+    assert [(s.path, s.iteration, s.values["f"]) for s in stages] == [("part1", 0, 8), ("part2", 1, 12)]
+
+
+def test_first_changes_iteration_0_alone(tmp_path):
+    net = load(tmp_path, "layers:\n  - {conv: 4, kernel: 3, repeat: 3, first: {stride: 2, filters: 6}, name: c}\n")
+    assert [n.op.stride for n in net.graph.nodes] == [(2, 2), (1, 1), (1, 1)]
+    assert [n.op.filters for n in net.graph.nodes] == [6, 4, 4]
+
+
+def test_blocks_of_a_library_keep_their_own_defaults(tmp_path):
+    (tmp_path / "lib.yaml").write_text(
+        "cnnspec: 1\ndefaults: {conv: {bias: false}}\nblocks:\n  b: {args: [n], layers: [{conv: $n, kernel: 1}]}\n"
+    )
+    net = load(tmp_path, "use: [./lib.yaml]\ndefaults: {conv: {activation: relu}}\nlayers:\n  - {b: 5}\n  - {conv: 5, kernel: 1}\n")
+    assert [(n.path, n.op.kind) for n in net.graph.nodes] == [("b.conv", "conv"), ("conv", "conv"), ("relu", "relu")]
+    assert [n.op.bias for n in net.graph.nodes[:2]] == [False, True]
+
+
+def test_wiring_by_name(tmp_path):
+    net = load(
+        tmp_path,
+        """
+layers:
+  - {conv: 4, kernel: 3, name: a}
+  - {conv: 6, kernel: 3, name: b}
+  - {conv: 4, kernel: 3, name: c, from: a}
+  - {add: [a, previous]}
+  - {concat: [previous, b, input], name: all}
+""",
+    )
+    assert [n.path for n in node(net, "c").inputs] == ["a"]
+    assert [n.path for n in node(net, "add").inputs] == ["a", "c"]
+    assert [n.path for n in node(net, "all").inputs] == ["add", "b", "input"]
+    assert node(net, "all").shape == Maps(14, 16, 16)
+
+
+def test_extends_merges_by_key_and_null_removes(tmp_path):
+    (tmp_path / "base.yaml").write_text(
+        HEAD + "params: {n: 4, m: 5}\ndefaults: {conv: {bias: false, activation: relu}}\n"
+        "layers:\n  - {conv: $n, kernel: 3, name: c}\n  - global_avg_pool\n  - {dense: $m, name: fc}\n"
+        "outputs: {aux: {from: c, layers: [global_avg_pool]}}\n"
+    )
+    (tmp_path / "v.yaml").write_text(
+        "cnnspec: 1\nname: v\nextends: ./base.yaml\nparams: {n: 8}\ndefaults: {conv: {bias: true}}\noutputs: null\n"
+    )
+    net = cnnspec.load(tmp_path / "v.yaml", m=7)
+    assert net.name == "v"
+    assert [n.path for n in net.graph.nodes] == ["c", "c.relu", "global_avg_pool", "fc"]
+    assert node(net, "c").op.bias is True
+    assert node(net, "c").op.filters == 8
+    assert node(net, "fc").shape == Vector(7)
+
+
+def test_receptive_fields_of_the_literature():
+    """Araujo et al., Computing Receptive Fields of Convolutional Neural Networks (2019): 195 and 212."""
+    for name, layer, expected in (("alexnet", "max_pool3", 195), ("vgg16", "block5.3", 212)):
+        fields = {c.node.path: c.receptive_field for c in cost(cnnspec.load(name).graph).layers}
+        assert fields[layer] == (expected, expected)
+
+
+def test_python_parameters():
+    net = cnnspec.load("resnet50", classes=10, params={"input.size": 64})
+    assert net.graph.outputs[0].node.shape == Vector(10)
+    assert net.graph.input.shape == Maps(3, 64, 64)
+    assert str(net.summary()).startswith("resnet50")
+    with pytest.raises(SpecError, match="did you mean `classes`"):
+        cnnspec.load("resnet50", clases=10)
+    with pytest.raises(TypeError, match="a parameter is"):
+        cnnspec.load("resnet50", classes=object())
+
+
+def test_one_rule_gives_the_counts_of_a_transfer(tmp_path):
+    net = load(
+        tmp_path,
+        """
+layers:
+  - {conv: 4, kernel: 3, norm: batch_norm, name: stem}
+  - {conv: 4, kernel: 3, name: mid}
+  - global_avg_pool
+  - {dense: 10, name: fc}
+transfer:
+  head: [fc]
+  cases:
+    small_similar: {replace: [fc], freeze: ["*"]}
+    small_different: {features: {from: stem, layers: [global_avg_pool, {dense: 2}]}, freeze: [stem]}
+    large_similar: {replace: {fc: [{dense: 6}, {dense: 2}]}, freeze_through: stem}
+""",
+    )
+    counts = {}
+    for case in ("small_similar", "small_different", "large_similar"):
+        case_net = cnnspec.load(net.spec.files[0], transfer=case)
+        totals = case_net.summary().cost.totals
+        counts[case] = totals.trainable, totals.params
+    stem, mid = 4 * 4 * 9 + 4 + 16, 4 * 4 * 9 + 4
+    assert counts == {
+        "small_similar": (50, stem + mid + 50),
+        "small_different": (10, stem + 10),
+        "large_similar": (mid + 30 + 14, stem + mid + 30 + 14),
+    }

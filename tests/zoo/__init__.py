@@ -1,0 +1,1 @@
+"""The zoo against the papers' figures and the frameworks' own networks."""

@@ -1,0 +1,142 @@
+"""The four transfer cases of every network that has them."""
+
+import pytest
+
+import cnnspec
+from cnnspec.api import Net
+from cnnspec.graph.freeze import covers
+
+MLPS = ("mlp", "mnist_mlp")  # no convolutions, no features to keep
+NETWORKS = [name for name in cnnspec.zoo() if name not in MLPS]
+REPLACING = ("small_similar", "large_similar", "large_different")
+CASES = ("small_similar", "small_different", "large_similar", "large_different")
+
+
+def trainable(net: Net) -> int:
+    return net.summary().cost.totals.trainable
+
+
+def below(path: str, roots: list[str]) -> bool:
+    return any(path == root or path.startswith(root + ".") for root in roots)
+
+
+@pytest.mark.parametrize("name", cnnspec.zoo())
+def test_all_four(name: str) -> None:
+    transfer = cnnspec.load(name).spec.transfer
+    assert (tuple(transfer.cases) if transfer else None) == (None if name in MLPS else CASES)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("case", REPLACING)
+def test_replaced(name: str, case: str) -> None:
+    """What a case replaces is what another number of classes changes, in auxiliary heads too, and no more."""
+    before = {node.path: node.params for node in cnnspec.load(name).graph.nodes}
+    net = cnnspec.load(name, transfer=case, classes=7)
+    changed = {node.path for node in net.graph.nodes if node.params != before[node.path]}
+    assert net.spec.transfer
+    replaced = net.spec.transfer.cases[case].anew
+    assert replaced
+    assert changed == {node.path for node in net.graph.nodes if node.params and below(node.path, replaced)}
+    assert set(net.spec.transfer.section.head) <= set(replaced)
+    assert not changed & net.graph.frozen
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_small_similar(name: str) -> None:
+    """Nothing trains but the new classifier."""
+    net = cnnspec.load(name, transfer="small_similar", classes=7)
+    assert net.spec.transfer
+    head = net.spec.transfer.section.head
+    rows = [row for row in net.summary().cost.layers if below(row.node.path, head)]
+    assert trainable(net) == sum(row.params for row in rows)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_small_different(name: str) -> None:
+    """The network ends at an early layer, with a new classifier, which alone trains."""
+    net = cnnspec.load(name, transfer="small_different", classes=7)
+    (output,) = net.graph.outputs
+    assert output.node.shape.channels == 7
+    assert below(output.node.path, ["head"])
+    moving = {node.path for node in net.graph.nodes if node.params} - net.graph.frozen
+    assert moving == {output.node.path}
+    whole = cnnspec.load(name).summary().cost.totals
+    kept = sum(row.macs for row in net.summary().cost.layers)
+    assert 0 < kept < whole.macs
+    assert output.node.input_shapes[0].channels * 7 + 7 == trainable(net)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_large_similar(name: str) -> None:
+    """An early part rests, at last everything trains, and what is not new at a lower rate."""
+    net = cnnspec.load(name, transfer="large_similar", classes=7)
+    assert net.spec.transfer
+    case = net.spec.transfer.cases["large_similar"]
+    assert trainable(cnnspec.load(name, transfer="small_similar", classes=7)) < trainable(net)
+    assert trainable(net) < trainable(cnnspec.load(name, transfer="large_different", classes=7))
+    thawed = [pattern for patterns in case.section.unfreeze.values() for pattern in patterns]
+    heads = [output.name for output in net.graph.outputs if output.training_only]
+    for path in (node.path for node in net.graph.nodes if node.params):
+        assert path not in net.graph.frozen or any(covers(pattern, path) for pattern in thawed), path
+        slowed = any(covers(pattern, path) for pattern in case.section.learning_rate)
+        assert slowed != below(path, [*case.anew, *heads]), path
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_large_different(name: str) -> None:
+    """Everything trains."""
+    net = cnnspec.load(name, transfer="large_different", classes=7)
+    assert net.graph.frozen == frozenset()
+    assert trainable(net) == trainable(cnnspec.load(name, classes=7))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_boundaries(name: str) -> None:
+    """Boundaries run from the input to the output, and freezing ends at one of them."""
+    net = cnnspec.load(name)
+    assert net.spec.transfer
+    section = net.spec.transfer.section
+    ends = [max(n.index for n in net.graph.nodes if below(n.path, [root])) for root in section.boundaries]
+    assert ends == sorted(set(ends))
+    assert section.cases["large_similar"].freeze_through in section.boundaries
+
+
+HAND = [  # weights and biases that train with ten classes
+    ("resnet50", "small_similar", 2048 * 10 + 10),
+    ("resnet50", "small_different", 512 * 10 + 10),
+    ("resnet50", "large_similar", 7_098_368 + 14_964_736 + 20_490),  # layer3, layer4 and fc
+    ("resnet50", "large_different", 25_557_032 - 2_049_000 + 20_490),
+    ("resnet18", "small_similar", 512 * 10 + 10),
+    ("vgg16", "small_similar", 4096 * 10 + 10),
+    ("vgg16", "small_different", 128 * 10 + 10),
+    ("vgg16", "large_different", 138_357_544 - 4_097_000 + 40_970),
+    ("googlenet", "small_similar", 1024 * 10 + 10),
+    ("googlenet", "large_different", 6_998_552 - 1_025_000 + 10_250),
+    ("inception_v3", "small_different", 288 * 10 + 10),
+    ("squeezenet1_1", "small_similar", 512 * 10 + 10),
+    ("nin", "small_similar", 192 * 10 + 10),
+    ("xception", "small_different", 256 * 10 + 10),
+    ("lenet5", "small_different", 16 * 5 * 5 * 10 + 10),
+    ("mnist_cnn", "large_similar", 356_234 - 320),
+]
+
+
+@pytest.mark.parametrize(("name", "case", "count"), HAND)
+def test_counts(name: str, case: str, count: int) -> None:
+    assert trainable(cnnspec.load(name, transfer=case, classes=10)) == count
+
+
+def test_auxiliary_head_starts_anew() -> None:
+    """Of an auxiliary head only its last layer is new: with ten classes, 1024 weights and a bias for each."""
+    net = cnnspec.load("googlenet", transfer="small_similar", classes=10)
+    rows = {row.node.path: row for row in net.summary().cost.layers if row.training_only and row.params}
+    assert [path for path in rows if not rows[path].trainable] == [
+        "aux1.conv",
+        "aux1.fc1",
+        "aux2.conv",
+        "aux2.fc1",
+    ]
+    assert {path: row.params for path, row in rows.items() if row.trainable} == {
+        "aux1.fc2": 10_250,
+        "aux2.fc2": 10_250,
+    }
