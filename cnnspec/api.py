@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnspec.diagnostics import Diagnostic, Report
+from cnnspec.diagnostics import Diagnostic, Report, Source, Span
 from cnnspec.graph import Graph, build_graph, check_cases
 from cnnspec.spec.loader import load_spec
+from cnnspec.spec.locate import DEFAULT, find
 from cnnspec.spec.locate import zoo as zoo
 
 if TYPE_CHECKING:
@@ -82,6 +84,22 @@ def check(spec: str | PathLike[str]) -> list[Diagnostic]:
 
         check_recipe(recipe, graph, report)
     return report.sorted()
+
+
+def start_project(network: str, folder: str | PathLike[str] = ".") -> Path:
+    """Copy a network of the zoo to `cnnspec.yaml` in `folder`. Raises `SpecError` where there is one already."""
+    report = Report()
+    source = find(network, report)
+    target = Path(folder, DEFAULT)
+    if target.exists():
+        span = Span(Source(str(target), ""), 0, 0)
+        report.add("file-exists", f"`{target}` exists already, and is left as it is", span, help="remove or rename it first")
+    report.raise_errors()
+    assert source, "a network that was not found is an error"
+    part = target.with_name(f".{target.name}.part")
+    part.write_bytes(source.read_bytes())
+    part.replace(target)  # at once: a spec is never there half
+    return target
 
 
 def schema() -> dict[str, Any]:

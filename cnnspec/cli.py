@@ -134,6 +134,16 @@ def summary(
 
 
 @app.command()
+def init(
+    network: Annotated[str, typer.Argument(metavar="[NAME]", help="A network of the zoo.")] = "lenet5",
+) -> None:
+    """Copy a network of the zoo to `cnnspec.yaml` in this folder, to change and to train."""
+    from cnnspec.api import start_project
+
+    print(f"wrote {start_project(network)}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of the language, for an editor to complete and check from."""
     import json

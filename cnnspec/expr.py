@@ -27,7 +27,7 @@ _VARIABLE = re.compile(r"\$([A-Za-z][A-Za-z0-9_]*)")
 class ExprError(Exception):
     """An expression that cannot be read or has no value; `start` and `end` are offsets in its text."""
 
-    def __init__(self, slug: str, message: str, start: int = 0, end: int = MAX_LENGTH, help: str = "") -> None:
+    def __init__(self, slug: str, message: str, start: int = 0, end: int = 10**9, help: str = "") -> None:
         super().__init__(message)
         self.slug = slug
         self.message = message
@@ -131,9 +131,12 @@ def parse(text: str) -> Expr:
         return Ref(0, len(text), match.group(1))
     if len(text) > MAX_LENGTH:
         raise ExprError("bad-expression", f"an expression of more than {MAX_LENGTH} characters")
-    if not text.isascii():
-        at = next(i for i, c in enumerate(text) if not c.isascii())
-        raise ExprError("bad-expression", f"`{text[at]}` is not allowed in an expression", at, at + 1)
+    if match := re.search(r"[^\t\n\r -~]", text):
+        raise ExprError("bad-expression", f"`{match.group()}` is not allowed in an expression", match.start(), match.end())
+    if match := re.search(r"\$\{+ *(\w*)[^}]*\}*", text):
+        raise ExprError(
+            "bad-expression", "a variable has no braces", match.start(), match.end(), f"write `${match.group(1) or 'name'}`"
+        )
     for match in re.finditer(r"\$(?![A-Za-z])|\\", text):
         problem = "`$` must be followed by a name" if match.group() == "$" else "a backslash is not allowed here"
         raise ExprError("bad-expression", problem, match.start(), match.end())
@@ -146,10 +149,20 @@ def parse(text: str) -> Expr:
             tree = ast.parse("(" + text.replace("$", "_") + ")", mode="eval").body
         return _Translator(text).translate(tree)
     except SyntaxError as error:
-        at = min(max((error.offset or 1) - 2, 0), max(len(text) - 1, 0))
-        raise ExprError("bad-expression", f"`{text}` is not an expression", at, len(text)) from None
+        raise _unreadable(text, (error.offset or 1) - 2) from None
     except (RecursionError, MemoryError, ValueError):
         raise ExprError("bad-expression", "this expression is nested too deeply") from None
+
+
+def _unreadable(text: str, at: int) -> ExprError:
+    """The error for a text at whose offset `at` Python's parser gave up."""
+    for opening, closing in ("()", "[]"):
+        surplus = text.count(opening) - text.count(closing)
+        if surplus:
+            return ExprError("bad-expression", f"a `{closing if surplus > 0 else opening}` is missing")
+    if not 0 <= at < len(text) - 1:
+        return ExprError("bad-expression", "this is not a whole expression")
+    return ExprError("bad-expression", "the expression cannot go on like this", at)
 
 
 def parse_template(text: str) -> Expr:
@@ -307,8 +320,8 @@ class _Translator:
                 return Call(start, end, name, tuple(self.translate(arg) for arg in args))
             case ast.Call(func=func):
                 raise ExprError(
-                    "bad-expression", "this function is not known", func.col_offset - 1,
-                    (func.end_col_offset or 0) - 1, "known functions: " + ", ".join(FUNCTIONS),
+                    "bad-expression", f"there is no function `{self.text[func.col_offset - 1 : (func.end_col_offset or 0) - 1]}`",
+                    func.col_offset - 1, (func.end_col_offset or 0) - 1, "known functions: " + ", ".join(FUNCTIONS),
                 )  # fmt: skip
             case ast.Subscript(value=value, slice=index) if not isinstance(index, ast.Slice):
                 return Index(start, end, self.translate(value), self.translate(index))

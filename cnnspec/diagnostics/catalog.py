@@ -14,10 +14,15 @@ def _error(meaning: str) -> Entry:
     return Entry("error", meaning)
 
 
+def _warning(meaning: str) -> Entry:
+    return Entry("warning", meaning)
+
+
 CATALOG: dict[str, Entry] = {
     # the file and its YAML
     "unknown-spec": _error("No file has this path, and no network of the zoo this name."),
     "unreadable-file": _error("The file exists but cannot be read."),
+    "file-exists": _error("A file would be overwritten."),
     "not-utf8": _error("The file is not UTF-8 text."),
     "empty-file": _error("The file holds nothing but white space and comments."),
     "too-large": _error("A file, its aliases or the expanded network go beyond the limits that keep every answer quick."),
@@ -70,6 +75,7 @@ CATALOG: dict[str, Entry] = {
     "bad-groups": _error("Channels that cannot be split into this many groups."),
     "uneven-windows": _error("An adaptive pool whose windows would differ in size."),
     "no-projection": _error("`shortcut: auto` cannot reach the shape of the body's output."),
+    "suspect-momentum": _warning("A batch norm with PyTorch's momentum, which is 1 minus the fraction that is kept."),
     # training recipes
     "unknown-recipe": _error("No file has this path, and no recipe of the zoo this name."),
     "recipe-conflict": _error("Sections of a recipe, or a recipe and its network, contradict each other."),

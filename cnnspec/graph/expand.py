@@ -119,6 +119,8 @@ class _Expander:
         values = spec.values | {"in_channels": spec.input.channels}
         scope = _Scope(values, "", spec.parser, start, root)
         end = self.body(spec.body, scope, start, "")
+        if end is start and not self.report.failed:
+            self.report.add("bad-value", "a network needs at least one layer", spec.body.span)
         outputs = [Output("main", end)] if end else []
         if self.case and self.case.features:
             outputs = self.features(scope)
@@ -140,7 +142,10 @@ class _Expander:
         for head in self.spec.outputs:
             source = self.source(head.source, scope, None, "")
             instance = self.instance(head.name, "output", scope.instance, source)
-            self.claim(head.name, head.key)
+            try:
+                self.claim(head.name, head.key)
+            except _Broken:
+                continue
             end = self.body(head.body, scope.inner(instance), source, head.name)
             instance.output = end
             if end:
@@ -167,8 +172,6 @@ class _Expander:
                     "unread-layer", f"nothing reads the output of `{node.path}`", node.layer.key, path=node.path,
                     help="name it in a later layer's `from`, make it an output, or remove it",
                 )  # fmt: skip
-        if graph.input.index not in alive:
-            self.report.add("unread-layer", "no output depends on the input", self.spec.body.span)
 
     # ---- bodies and their entries
 
@@ -236,7 +239,7 @@ class _Expander:
             base, parent = prefix, scope
         else:
             place = self.place(layer, scope, prefix, position, named)
-            self.claim(place.path, layer.key)
+            self.claim(place.path, layer.title)
             base = place.path
             parent = scope.inner(self.instance(base, "repeat", scope.instance, x, layer=layer))
             position = 0
@@ -257,7 +260,7 @@ class _Expander:
         replacement = self.case.replace.get(place.path) if self.case else None
         if replacement is not None:
             instance = self.instance(place.path, "replacement", scope.instance, x, layer=layer)
-            self.claim(place.path, layer.key)
+            self.claim(place.path, layer.title)
             values = self.spec.values | {"in_channels": _channels(x)}
             inner = _Scope(values, place.path, self.spec.parser, x, instance)
             out = self.body(replacement, inner, x, place.path)
@@ -281,7 +284,7 @@ class _Expander:
         self, layer: BlockLayer, scope: _Scope, x: Node | None, place: _Place, first: dict[str, Arg]
     ) -> Node | None:
         block = scope.parser.blocks[layer.kind]
-        self.claim(place.path, layer.key)
+        self.claim(place.path, layer.title)
         self.opaque[place.path] = block.name
         given = layer.args | first
         globals_ = self.spec.values if block.parser is self.spec.parser else {}
@@ -303,14 +306,14 @@ class _Expander:
     def branches(self, layer: BranchesLayer, scope: _Scope, x: Node | None, place: _Place) -> Node | None:
         base = place.path if place.owned else place.prefix
         if place.owned:
-            self.claim(place.path, layer.key)
+            self.claim(place.path, layer.title)
         group = self.instance(
             base, "branches", scope.instance, x, layer=layer, iteration=place.iteration
         )
         ends: list[Node | None] = []
         for name, body in layer.branches.items():
             path = _join(base, name)
-            self.claim(path, body.span)
+            self.claim(path, body.owner or body.span)
             branch = self.instance(path, "branch", group, x)
             branch.output = self.body(body, scope.inner(branch), x, path)
             self.tensors[path] = branch.output
@@ -325,7 +328,7 @@ class _Expander:
         base = place.path if place.owned else place.prefix
         suffix = "" if place.owned else layer.suffix
         if place.owned:
-            self.claim(place.path, layer.key)
+            self.claim(place.path, layer.title)
         group = self.instance(
             base, "residual", scope.instance, x, layer=layer, iteration=place.iteration
         )
@@ -397,7 +400,7 @@ class _Expander:
             variables |= {name: values[k] for name, values in lists.items()}
             variables["in_channels"] = _channels(x)
             path = _join(prefix, self.name(layer.name, scope, prefix, scope.values | variables))
-            self.claim(path, layer.key)
+            self.claim(path, layer.title)
             instance = self.instance(
                 path, "stage", scope.instance, x, layer=layer, values=variables, iteration=k if lists else None
             )
@@ -434,11 +437,11 @@ class _Expander:
         beside = not place.owned and sharing(layer)
         below = weighted > 1 and not beside
         if op and op.parts():
-            self.claim(path, layer.key)
+            self.claim(path, layer.title)
             y = self.chain(op, path, inputs, layer, args, scope)
         else:
             if below:
-                self.claim(path, layer.key)
+                self.claim(path, layer.title)
             main = _join(path, layer.op.label) if below else path
             y = self.node(main, op, inputs, layer, args, "", scope, residual=residual)
         if y:
@@ -491,6 +494,7 @@ class _Expander:
         if key not in self.built:
             try:
                 self.built[key] = layer.op.model_validate(values)
+                scope.parser.doubt(self.built[key], args, layer.key, path)
             except ValidationError as error:
                 scope.parser.op_problems(layer.op, error, args, layer.key, path=path)
                 return None
@@ -509,7 +513,7 @@ class _Expander:
         residual: ResidualLayer | None = None,
     ) -> Node | None:
         """Append a node, unless its op or an input is unknown or they do not fit."""
-        self.claim(path, layer.key)
+        self.claim(path, layer.title)
         self.count(layer.key)
         known = [node for node in inputs if node is not None]
         if op is None or len(known) < len(list(inputs)):
@@ -526,6 +530,17 @@ class _Expander:
         scope.instance.children.append(node)
         return node
 
+    @staticmethod
+    def culprit(option: str, layer: OpLayer, args: dict[str, Arg]) -> tuple[Span, list[Label]]:
+        """What to change about a layer: the option's value; the layer, if a default gave the value."""
+        arg = args.get(option) or args.get(layer.op.main if option == "kernel" else "")  # a pool's kernel is its value
+        if arg is None:
+            return layer.key, []
+        own = layer.node.span
+        if arg.span.source is own.source and own.start <= arg.span.start < own.end:
+            return arg.span, []
+        return layer.key, [Label(arg.span, f"its `{option}` is set here")]
+
     def misfit(
         self,
         error: OpError,
@@ -536,8 +551,7 @@ class _Expander:
         residual: ResidualLayer | None,
     ) -> None:
         """Report an op that cannot take its inputs, with where they come from."""
-        span = args[error.field].span if error.field in args else layer.key
-        related = []
+        span, related = self.culprit(error.field, layer, args)
         label, help = "", error.help
         if residual is not None:
             body, shortcut = inputs
@@ -545,14 +559,16 @@ class _Expander:
             label = f"this one {shortcut.shape}"
             related = [Label(body.span, f"this path gives {body.shape}")] if body.span else []
             help = "use `shortcut: auto`, or let the body end with the channels and the size that enter it"
-            if residual.shortcut == "auto":
-                help = "write the shortcut as a list of layers: `auto` cannot reach this shape"
+            if isinstance(residual.shortcut, Body):
+                help = "let both paths end with the same channels and size"
+            elif residual.shortcut != "identity":
+                help = f"write the shortcut as a list of layers: `{residual.shortcut}` cannot reach this shape"
         elif len(inputs) > 1:
-            related = [
+            related += [
                 Label(_written(node), f"{node.path} gives {node.shape}") for node in inputs if node.layer
             ]
         elif inputs[0].layer and error.slug in ("wrong-rank", "empty-output"):
-            related = [Label(_written(inputs[0]), f"{inputs[0].path} gives {inputs[0].shape}")]
+            related += [Label(_written(inputs[0]), f"{inputs[0].path} gives {inputs[0].shape}")]
         self.report.add(error.slug, error.message, span, label=label, related=related, help=help, path=path)
 
     # ---- values and names
@@ -653,7 +669,7 @@ class _Expander:
         return made
 
     def claim(self, path: str, span: Span) -> None:
-        """Take a path. A second claim is a mistake, at the place of the second."""
+        """Take a path. A second claim is a mistake, at the place of the second, and breaks the layer there."""
         if path in self.claims:
             other = self.claims[path]
             self.report.add(
@@ -661,8 +677,8 @@ class _Expander:
                 related=[Label(other, "the other one")] if other != span else [],
                 help="give one of them another `name:`",
             )  # fmt: skip
-        else:
-            self.claims[path] = span
+            raise _Broken
+        self.claims[path] = span
 
     def count(self, span: Span) -> None:
         self.steps += 1
@@ -679,8 +695,8 @@ def _channels(x: Node | None) -> int:
 
 
 def _written(node: Node) -> Span:
-    assert node.layer
-    return node.layer.key
+    assert node.span
+    return node.span
 
 
 def _faulty_item(expr: ListOf, node: Sequence, values: dict[str, Value]) -> Text:

@@ -61,8 +61,12 @@ class Node:
 
     @property
     def span(self) -> Span | None:
-        """The text of the layer that it came from; the input has none."""
-        return self.layer.key if self.layer else None
+        """The text of the layer that it came from, for an attached norm or activation of the layer that carries it.
+
+        The input has none.
+        """
+        carrier = self.parent.layer if self.part else self.layer
+        return carrier.key if carrier else None
 
     @property
     def input_shapes(self) -> list[Shape]:

@@ -39,7 +39,11 @@ def _check_classes(recipe: Recipe, classes: int, report: Report) -> None:
         report.add("recipe-conflict", message, recipe.span("loss", "class_weights"))
     for i, metric in enumerate(recipe.metrics):
         if metric.kind == "top_k" and metric.k > classes:
-            report.add("recipe-conflict", f"`{metric.name}` needs more classes, {network}", recipe.span("metrics", i, "top_k", "k"))
+            report.add(
+                "recipe-conflict",
+                f"`{metric.name}` needs more classes, {network}",
+                recipe.span("metrics", i, "top_k", "k"),
+            )
 
 
 def _check_batch(recipe: Recipe, graph: Graph, report: Report) -> None:

@@ -74,6 +74,10 @@ class Op(BaseModel):
         """The ops that stand for it in the graph, one after the other, each with its label; none for most ops."""
         return ()
 
+    def doubt(self) -> OpError | None:
+        """What is allowed and yet hardly meant, if anything: shown as a warning."""
+        return None
+
     def shape(self, inputs: Sequence[Shape]) -> Shape:
         """The shape of the output. Raises `OpError` where the op cannot take these inputs."""
         raise NotImplementedError

@@ -4,6 +4,7 @@ Each type is a plain function from a written value to the canonical one, so that
 written, and building a validator costs next to nothing.
 """
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
 
@@ -11,6 +12,8 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cnnspec.expr import show
+
+PaddingMode = Literal["half", "same", "valid"]
 
 MAX = 2**31 - 1  # an extent of a tensor, as every framework's index type can hold it
 
@@ -20,8 +23,16 @@ def _is_int(value: Any, least: int) -> bool:
 
 
 def _refuse(value: Any, expected: str) -> PydanticCustomError:
+    if any(isinstance(n, int) and n > MAX for n in (value if isinstance(value, list | tuple) else [value])):
+        expected = f"nothing above {MAX}"
+    help = ""
+    if isinstance(value, str):
+        if re.fullmatch(r"\d+ *[x×*] *\d+|\( *\d+ *, *\d+ *\)", value):
+            help = f"a pair is a list: [{', '.join(re.findall(r'[0-9]+', value))}]"
+        elif value.lower() in get_args(PaddingMode) and "`same`" in expected:
+            help = f"write `{value.lower()}`"
     return PydanticCustomError(
-        "bad_value", "expected {expected}, got {got}", {"expected": expected, "got": show(value)}
+        "bad_value", "expected {expected}, got {got}", {"expected": expected, "got": show(value), "help": help}
     )
 
 
@@ -99,8 +110,6 @@ PairOrZero = Annotated[
     PlainValidator(_pair(0, "a whole number of at least 0")),
     _written("A whole number of at least 0 for both axes, or [height, width].", _INT_0, _list(_INT_0, 2)),
 ]
-
-PaddingMode = Literal["half", "same", "valid"]
 
 Padding = Annotated[
     PaddingMode | tuple[int, int, int, int],

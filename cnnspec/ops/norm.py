@@ -29,6 +29,16 @@ class BatchNorm(Elementwise):
     scale: bool = True
     shift: bool = True
 
+    def doubt(self) -> OpError | None:
+        if self.momentum >= 0.5:
+            return None
+        return OpError(
+            "suspect-momentum",
+            f"momentum {self.momentum:g} keeps next to nothing of the running statistics",
+            field="momentum",
+            help=f"momentum is the fraction that is kept: PyTorch's {self.momentum:g} is {1 - self.momentum:g} here",
+        )
+
     def params(self, inputs: Sequence[Shape]) -> dict[str, Param]:
         channels = (inputs[0].channels,)
         params = {}

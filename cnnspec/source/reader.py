@@ -209,6 +209,7 @@ class _Reader:
         event = events.get_event()
         while not isinstance(event, yaml.SequenceEndEvent):
             items.append(self._node(events, event, depth + 1))
+            self._place_nothing(items[-1], max(items[-1].span.start - 1, 0), items[-1].span.start)
             if flow:
                 self._refuse_cut(items[-1])
             event = events.get_event()
@@ -221,6 +222,7 @@ class _Reader:
         while not isinstance(event, yaml.MappingEndEvent):
             key = self._node(events, event, depth + 1)
             value = self._node(events, events.get_event(), depth + 1)
+            self._place_nothing(value, key.span.start, key.span.end)
             last = value if value.span.end > key.span.end else key
             if not isinstance(key, Scalar):
                 self._stop(
@@ -251,6 +253,11 @@ class _Reader:
                 entries[key.text] = (key, value)
             event = events.get_event()
         return Mapping(entries, self._extent(start, event, last))
+
+    def _place_nothing(self, node: Node, start: int, end: int) -> None:
+        """Let a value that is not there be seen at what asks for it: its key, or the dash before it."""
+        if node.span.start == node.span.end and self.source.text[start:end].strip():
+            node.span = Span(self.source, start, end)
 
     def _refuse_cut(self, node: Node) -> None:
         """Stop where a comma inside an unquoted expression has cut it in two, which nothing behind would explain."""

@@ -66,7 +66,10 @@ def cut_expression(text: str, start: int, end: int) -> Problem | None:
     for i in range(start, line_end):
         depth += (text[i] == "(") - (text[i] == ")")
         if text[i] == ")" and depth == 0:
-            return Problem("the comma ends this value in the middle", start, i + 1, f"quote it: {_quote(text[start : i + 1])}")
+            inner = text[start + 1 : i]
+            tuple_ = text[start] == "(" and re.fullmatch(r"[\d\s,]*", inner)
+            help = f"a list has square brackets: `[{inner}]`" if tuple_ else f"quote it: {_quote(text[start : i + 1])}"
+            return Problem("the comma ends this value in the middle", start, i + 1, help)
     return None
 
 

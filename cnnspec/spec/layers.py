@@ -56,6 +56,11 @@ class Layer:
     label: str = ""
     suffix: str = ""
 
+    @property
+    def title(self) -> Span:
+        """The text that a path of it comes from: its name, or its kind."""
+        return self.name.span if self.name else self.key
+
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class OpLayer(Layer):
@@ -116,11 +121,15 @@ class TableLayer(Layer):
 
 @dataclass(slots=True, eq=False, repr=False)
 class Body:
-    """Layers in order. In a `named` body a layer's path component is its label; in a list, its number."""
+    """Layers in order. In a `named` body a layer's path component is its label; in a list, its number.
+
+    `owner` is the text that the body belongs to: a branch's name, a stage's key.
+    """
 
     layers: list[Layer]
     span: Span
     named: bool
+    owner: Span | None = None
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Dict
+from copy import copy
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -115,9 +116,9 @@ def _merge_entries(base: Mapping, over: Mapping, deep: bool) -> Mapping:
         below = entries.get(key, (None, None))[1]
         if deep and isinstance(value, Mapping) and isinstance(below, Mapping):
             value = _merge_entries(below, value, deep=False)
-        if is_null(value):
-            entries.pop(key, None)
-        else:
+        if is_null(value) and key in entries:
+            del entries[key]
+        else:  # null that takes nothing away is judged as any value: it may be a misspelt key
             entries[key] = (key_node, value)
     return Mapping(entries, over.span)
 
@@ -164,7 +165,7 @@ class _Loader:
                 parser.expression_error(error, arg.node)
         self.known |= let.keys()
         parser.globals = frozenset(self.known)
-        self._libraries(blocks)
+        parser.incomplete = not self._libraries(blocks)
         parser.read_defaults(root.get("defaults"))
         read_blocks(root.get("blocks"), parser)
         size = self._input(values, overrides)
@@ -174,8 +175,6 @@ class _Loader:
         body = Body([], root.span, True)
         if layers is not None:
             body = parser.body(layers, scope, named=True, inside="`layers`", owner=root.key("layers").span)
-            if isinstance(layers, Sequence) and not layers.items:
-                report.add("bad-value", "a network needs at least one layer", layers.span)
         outputs = []
         for name, (key, node) in self._mapping("outputs"):
             if output := parser.read_output(name, key, node, scope):
@@ -326,32 +325,37 @@ class _Loader:
 
     # ---- blocks of other files
 
-    def _libraries(self, blocks: dict[str, Block]) -> None:
-        """`use:`, blocks from other files, read with those files' own defaults."""
+    def _libraries(self, blocks: dict[str, Block]) -> bool:
+        """`use:`, blocks from other files, read with those files' own defaults; whether all could be read."""
         node = self.root.get("use")
         if node is None or is_null(node):
-            return
+            return True
+        complete = True
         items = node.items if isinstance(node, Sequence) else [node]
         for item in items:
-            if not isinstance(item, Scalar) or not item.text:
-                self.report.add("bad-value", f"`use` lists files or libraries of the zoo, got {describe(item)}", item.span)
-                continue
-            source = item.span.source.path
-            folder = source.parent if source else self.files[0].parent
-            path = find(item.text, self.report, relative_to=folder, span=item.span, within="blocks")
-            if path is None:
-                continue
-            library = read_file(path, path.name, self.report)
-            if library is None:
-                continue
-            if not isinstance(library, Mapping) or not isinstance(library.get("blocks"), Mapping):
-                self.report.add("bad-value", f"`{item.text}` has no `blocks`", item.span)
-                continue
-            own: dict[str, Block] = {}
-            parser = Parser(self.report, (), own)
-            parser.read_defaults(library.get("defaults"))
-            read_blocks(library.get("blocks"), parser)
-            blocks.update(own)
+            complete = self._library(item, blocks) and complete
+        return complete
+
+    def _library(self, item: Node, blocks: dict[str, Block]) -> bool:
+        """Add the blocks of one library; whether there are any."""
+        if not isinstance(item, Scalar) or not item.text:
+            self.report.add("bad-value", f"`use` lists files or libraries of the zoo, got {describe(item)}", item.span)
+            return False
+        source = item.span.source.path
+        folder = source.parent if source else self.files[0].parent
+        path = find(item.text, self.report, relative_to=folder, span=item.span, within="blocks")
+        library = read_file(path, path.name, self.report) if path else None
+        if library is None:
+            return False
+        if not isinstance(library, Mapping) or not isinstance(library.get("blocks"), Mapping):
+            self.report.add("bad-value", f"`{item.text}` has no `blocks`", item.span)
+            return False
+        own: dict[str, Block] = {}
+        parser = Parser(self.report, (), own)
+        parser.read_defaults(library.get("defaults"))
+        read_blocks(library.get("blocks"), parser)
+        blocks.update(own)
+        return True
 
     # ---- sections that pydantic validates
 
@@ -363,12 +367,13 @@ class _Loader:
         node = self.root.get("transfer")
         if transfer is not None and isinstance(node, Mapping):
             spec.transfer = read_transfer(transfer, node, spec.parser)
-        root, files = self.root, self.files
 
         def read_recipe(report: Report, reference: str) -> Recipe | None:
             from cnnspec.spec.recipe import load_recipe  # large models, of no use to what does not train
 
-            return load_recipe(_Loader(root, report, files), spec, reference)
+            loader = copy(self)
+            loader.report = report
+            return load_recipe(loader, spec, reference)
 
         spec.recipe_reader = read_recipe
 

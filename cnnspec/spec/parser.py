@@ -15,6 +15,7 @@ from cnnspec.diagnostics import Report, Span, did_you_mean, nearest
 from cnnspec.expr import Const, Expr, ExprError, ListOf, UnknownValue, parse, parse_template, variables
 from cnnspec.ops import OPS, Op
 from cnnspec.source import Mapping, Node, Scalar, Sequence, locate
+from cnnspec.spec.habits import suggest
 from cnnspec.spec.layers import (
     Arg,
     Block,
@@ -54,6 +55,8 @@ class Parser:
         self.globals = frozenset(globals_)
         self.blocks = blocks
         self.defaults: dict[str, OpLayer] = {}
+        self.unreadable: set[str] = set()  # blocks with a mistake, whose uses are none
+        self.incomplete = False  # whether a library with further blocks could not be read
 
     # ---- values
 
@@ -80,7 +83,8 @@ class Parser:
                 "bad-name",
                 f"`{name[:60]}` cannot be a name",
                 span,
-                help="a letter, then letters, digits and underscores; dots separate the parts of a path",
+                help="a letter, then letters, digits and underscores"
+                + ("; dots separate the parts of a path" if "." in name else ""),
             )
             return False
         if name in RESERVED:
@@ -124,7 +128,7 @@ class Parser:
 
     def body(self, node: Node | None, scope: Scope, *, named: bool, inside: str, owner: Span) -> Body:
         """A list of layers. `inside` says of what, for the rules on nesting and for messages."""
-        body = Body([], node.span if node else owner, named)
+        body = Body([], node.span if node else owner, named, owner)
         if not isinstance(node, Sequence):
             self.report.add(
                 "bad-value",
@@ -158,8 +162,9 @@ class Parser:
         if not isinstance(node, Mapping) or not node.entries:
             self.report.add(
                 "bad-layer",
-                f"a layer is a name or a mapping such as {{conv: 64, kernel: 3}}, not {describe(node)}",
+                f"a layer is a name or a mapping such as {{conv: 64, kernel: 3}}, got {describe(node)}",
                 node.span,
+                help="options have names; a list of layers is a block or a branch" if isinstance(node, Sequence) else "",
             )
             raise _Invalid
         kind = self._kind(node)
@@ -172,12 +177,15 @@ class Parser:
         if len(kinds) == 1:
             return kinds[0]
         if kinds:
-            second = node.key(kinds[1])
+            first, second = OPS.get(kinds[0]), OPS.get(kinds[1])
+            attached = first and second and second.role in first.attaches
             self.report.add(
                 "two-kinds",
                 f"`{kinds[0]}` and `{kinds[1]}` both say what this layer is",
-                second.span,
-                help="write two layers, each with its own `- `",
+                node.key(kinds[1]).span,
+                help=f"attach it, `{second.role}: {second.kind}`, or write two layers, each with its own `- `"
+                if attached and second
+                else "write two layers, each with its own `- `",
             )
             raise _Invalid
         for key in node.entries:
@@ -190,11 +198,13 @@ class Parser:
         raise _Invalid
 
     def _unknown_kind(self, kind: str, span: Span) -> None:
+        if kind in self.unreadable or (self.incomplete and not nearest(kind, [*OPS, *self.blocks])):
+            raise _Invalid
         self.report.add(
             "unknown-op",
             f"`{kind[:60]}` is not an op, a block or a structure",
             span,
-            help=did_you_mean(kind, [*OPS, *self.blocks, *STRUCTURES]),
+            help=suggest(kind, [*OPS, *self.blocks, *STRUCTURES])[1],
         )
         raise _Invalid
 
@@ -261,14 +271,20 @@ class Parser:
             raise _Invalid
         return self._expr(Scalar(node.text, node.text, node.span, node.quoted), scope, parse_template)
 
-    def _check_keys(self, node: Mapping, known: Iterable[str], what: str) -> set[str]:
-        """Report unknown keys; returns what they were probably meant to be, which is then not missing."""
+    def _check_keys(self, node: Mapping, known: Iterable[str], what: str, kind: str = "", main: str = "") -> set[str]:
+        """Report unknown keys; returns what they were probably meant to be, which is then not missing.
+
+        `kind` is the key that names the layer, and `main` the field that its value fills: neither is an option.
+        """
         known = list(known)
         meant = set()
         for key in node.entries:
-            if key not in known:
-                help = did_you_mean(key, known)
-                meant.add(nearest(key, known))
+            if key not in known and key != kind:
+                name, help = suggest(key, known)
+                if main and suggest(key, [main])[0]:
+                    name = main
+                    help = f"the value of {what} is its `{main}`: `{kind}: …`"
+                meant.add(name)
                 self.report.add("unknown-key", f"{what} has no option `{key[:60]}`", node.key(key).span, help=help)
         return meant - {""}
 
@@ -279,13 +295,23 @@ class Parser:
     ) -> OpLayer:
         """An op's layer; `common` are the further keys that may stand beside its options."""
         entries = {k: v for k, (_, v) in node.entries.items() if k != op.kind}
-        meant = self._check_keys(node, [op.kind, *common, *options(op)], f"`{op.kind}`")
+        meant = self._check_keys(node, [*options(op), *common], f"`{op.kind}`", op.kind, op.main)
         fields = {k: v for k, v in entries.items() if k in op.model_fields}
         if value is not None and not is_null(value):
+            if op.main and (isinstance(value, Mapping) or (isinstance(value, Sequence) and _takes_number(op))):
+                self.report.add(
+                    "bad-value", f"the value of `{op.kind}` is its `{op.main}` alone; options have names and stand beside it",
+                    value.span, help=f"write `{_rewritten(op, value)}`",
+                )  # fmt: skip
+                raise _Invalid
             if op.main:
                 fields = {op.main: value, **fields}
             elif isinstance(value, Mapping):
                 meant |= self._check_keys(value, options(op), f"`{op.kind}`")
+                for twice in value.entries.keys() & entries.keys():
+                    self.report.add(
+                        "duplicate-key", f"`{twice}` is given twice", value.key(twice).span, help="keep one of them"
+                    )
                 entries |= {k: v for k, (_, v) in value.entries.items()}
                 fields |= {k: v for k, v in entries.items() if k in op.model_fields}
             else:
@@ -327,7 +353,7 @@ class Parser:
                 "unknown-name",
                 f"`{kind[:60]}` is not {'an activation' if role == 'activation' else 'a norm'}",
                 key.span,
-                help=did_you_mean(kind, [*known, "none"]),
+                help="`none` leaves it out" if kind in ("linear", "identity") else suggest(kind, [*known, "none"])[1],
             )
             return None
         for written in (mapping, value):
@@ -349,7 +375,7 @@ class Parser:
         if name not in known:
             raise ExprError(
                 "unknown-name", f"`{name}` is not {'an activation' if role == 'activation' else 'a norm'}",
-                help=did_you_mean(str(name), [*known, "none"]),
+                help=suggest(str(name), [*known, "none"])[1],
             )  # fmt: skip
         node = arg.node
         assert isinstance(node, Scalar)
@@ -372,7 +398,16 @@ class Parser:
             before = len(self.report.diagnostics)
             self.op_problems(op, error, args, key, skip_missing={*meant, *(args.keys() - values.keys())})
             return None, broken or len(self.report.diagnostics) > before
-        return (built if len(values) == len(args) else None), broken
+        if len(values) < len(args):
+            return None, broken
+        self.doubt(built, args, key)
+        return built, broken
+
+    def doubt(self, op: Op, args: dict[str, Arg], key: Span, path: str = "") -> None:
+        """Warn of options that are hardly meant."""
+        if problem := op.doubt():
+            span = args[problem.field].span if problem.field in args else key
+            self.report.add(problem.slug, problem.message, span, help=problem.help, path=path)
 
     def op_problems(
         self,
@@ -399,14 +434,18 @@ class Parser:
         self, name: str, key: Scalar, value: Node | None, scope: Scope, node: Mapping
     ) -> BlockLayer:
         block = self.blocks[name]
+        beside = False
         for option in node.entries:
             if option != name and option not in COMMON:
+                beside = beside or option in block.args
                 help = did_you_mean(option, COMMON)
                 if option in block.args:
                     help = f"arguments of a block go into its value: `{name}: {{{option}: …}}`"
                 self.report.add(
                     "unknown-key", f"`{name}` has no option `{option[:60]}`", node.key(option).span, help=help
                 )
+        if beside:
+            raise _Invalid
         args = self._arguments(block, value, scope, key.span)
         return BlockLayer(kind=name, key=key.span, node=node, args=args)
 
@@ -438,7 +477,7 @@ class Parser:
                 surplus = value.items[len(names)].span
                 self.report.add(
                     "unknown-argument",
-                    f"`{block.name}` takes {len(names)} arguments, got {len(value.items)}",
+                    f"`{block.name}` takes {len(names)} argument{'s' * (len(names) != 1)}, got {len(value.items)}",
                     Span(surplus.source, surplus.start, value.items[-1].span.end),
                     help="in order: " + ", ".join(names) if names else "",
                 )
@@ -457,7 +496,7 @@ class Parser:
                 at = value.span if isinstance(value, Sequence) else key
                 self.report.add(
                     "missing-argument", f"`{block.name}` needs {listed}", at,
-                    help=f"`{block.name}: {{{missing[0]}: …}}`",
+                    help="in order: " + ", ".join(names) if isinstance(value, Sequence) else f"`{block.name}: {{{missing[0]}: …}}`",
                 )  # fmt: skip
                 raise _Invalid
         args = {name: self.arg(node, scope) for name, node in given.items()}
@@ -475,12 +514,19 @@ class Parser:
                 key.span,
                 help="a letter, then letters, digits and underscores",
             )
+            self.unreadable.add(name)
             return None
         if not isinstance(node, Mapping):
-            self.report.add("bad-value", f"a block is a mapping, got {describe(node)}", node.span if node.span.text else key.span)
+            self.report.add(
+                "bad-value", f"a block is a mapping, got {describe(node)}", node.span,
+                help=f"`{name}: {{layers: [...]}}`",
+            )  # fmt: skip
+            self.unreadable.add(name)
             return None
         block = Block(name, key.span, {}, {}, Body([], node.span, True), self)
         args = node.get("args")
+        if args is None and "layers" in node.entries:  # a misspelt one, reported with the rest of the keys
+            args = next((v for k, (_, v) in node.entries.items() if k not in BLOCK_KEYS and nearest(k, BLOCK_KEYS) == "args"), None)
         entries: list[tuple[Scalar, Node | None]] = []
         if isinstance(args, Mapping):
             entries = list(args.entries.values())
@@ -492,7 +538,8 @@ class Parser:
         elif args is not None and not is_null(args):
             self.report.add("bad-value", f"`args` is a mapping or a list of names, got {describe(args)}", args.span)
         for argument, default in entries:
-            if not self.check_variable(argument.text, argument.span, self.globals | set(block.args)):
+            if not self.check_variable(argument.text, argument.span, self.globals | block.args.keys()):
+                block.args.setdefault(argument.text, Arg(Const(0, 0, None), argument, broken=True))
                 continue
             required = default is None or (isinstance(default, Scalar) and default.text == "required")
             block.args[argument.text] = None if required or default is None else self.arg(default, self.globals)
@@ -519,7 +566,10 @@ class Parser:
         block.let = self.let(node.get("let"), scope)
         scope |= block.let.keys()
         description = node.get("description")
-        block.description = description.text if isinstance(description, Scalar) else ""
+        if isinstance(description, Scalar):
+            block.description = description.text
+        elif description is not None:
+            self.report.add("bad-value", f"`description`: expected text, got {describe(description)}", description.span)
         layers = node.get("layers")
         rest = {k: entry for k, entry in node.entries.items() if k not in BLOCK_KEYS}
         if layers is not None:
@@ -570,19 +620,23 @@ class Parser:
             self._refuse_nesting(op.kind, key, inside, ("a branch",))
             branches = {}
             for name, (branch_key, branch) in value.entries.items():
+                body = self.body(branch, scope, named=False, inside="a branch", owner=branch_key.span)
                 if self.check_name(name, branch_key.span):
-                    branches[name] = self.body(
-                        branch, scope, named=False, inside="a branch", owner=branch_key.span
-                    )
+                    branches[name] = body
             if len(value.entries) < 2:
-                self.report.add("bad-value", f"`{op.kind}` needs at least two branches", key.span)
+                self.report.add(
+                    "bad-value", f"`{op.kind}` needs at least two branches", key.span if value.entries else value.span
+                )
+            if len(branches) < max(len(value.entries), 2):
+                raise _Invalid
             return BranchesLayer(kind=op.kind, key=key.span, node=node, merge=layer, branches=branches)
         sources = value if isinstance(value, Sequence) else node.get("from")
         if not isinstance(sources, Sequence) or len(sources.items) < 2:
             self.report.add(
                 "bad-value",
                 f"`{op.kind}` takes named branches or a list of at least two layers"
-                + (f", got {describe(value)}" if value is not None and not is_null(value) else ""),
+                + (f", got {describe(value)}" if value is not None and not is_null(value) else "")
+                + (" of one" if isinstance(value, Sequence) and value.items else ""),
                 value.span if value is not None and not is_null(value) else key.span,
                 help=f"`{op.kind}: {{left: [...], right: [...]}}` or `{op.kind}: [previous, stem]`",
             )
@@ -602,12 +656,16 @@ class Parser:
         if not isinstance(value, Mapping):
             self.report.add("bad-value", "a residual is a mapping with `body`", value.span if value and value.span.text else key.span)
             raise _Invalid
-        self._check_keys(node, ("residual", *COMMON), "`residual`")
-        self._check_keys(value, ("body", "shortcut", "activation"), "`residual`")
-        if value.get("body") is None:
-            self.report.add("missing-key", "`residual` needs `body`", key.span)
+        self._check_keys(node, COMMON, "`residual`", "residual")
+        meant = self._check_keys(value, ("body", "shortcut", "activation"), "`residual`")
+        content = value.get("body")
+        if content is None:
+            if "body" not in meant:
+                self.report.add("missing-key", "`residual` needs `body`", key.span)
             raise _Invalid
-        body = self.body(value.get("body"), scope, named=True, inside="a residual's body", owner=key.span)
+        body = self.body(content, scope, named=True, inside="a residual's body", owner=key.span)
+        if isinstance(content, Sequence) and not content.items:
+            self.report.add("bad-value", "a residual's body needs at least one layer", content.span)
         add = self._op(OPS["add"], key, None, Mapping({}, key.span), scope, common=())
         if activation := value.get("activation"):
             add.activation = self._attached("activation", activation, scope)
@@ -634,16 +692,17 @@ class Parser:
 
     def _stage(self, key: Scalar, value: Node | None, node: Mapping, scope: Scope, inside: str) -> StageLayer:
         self._refuse_nesting("stage", key, inside, ("a branch", "a residual's body"))
-        self._check_keys(node, ("stage", "each", "do", "if", "from"), "`stage`")
+        self._check_keys(node, ("each", "do", "if", "from"), "`stage`", "stage")
         if value is None or is_null(value):
             self.report.add("missing-key", "a stage needs a name", key.span, help="`stage: layer$i`, or a plain name")
             raise _Invalid
         each_node = node.get("each")
         each: dict[str, Arg] = {}
+        broken = False
         if isinstance(each_node, Mapping):
             for name, (variable, values) in each_node.entries.items():
-                if self.check_variable(name, variable.span, scope | each.keys() | {"i"}):
-                    each[name] = self.arg(values, scope)
+                broken |= not self.check_variable(name, variable.span, scope | each.keys() | {"i"})
+                each[name] = self.arg(values, scope)
         elif each_node is not None:
             self.report.add("bad-value", f"`each` maps variables to lists, got {describe(each_node)}", each_node.span)
         inner = scope | each.keys() | {"in_channels"} | ({"i"} if each else set())
@@ -659,15 +718,21 @@ class Parser:
             layer.condition = self.arg(condition, scope)
         if source := node.get("from"):
             layer.source = Arg(self._source(source, scope), source)
+        if broken:
+            raise _Invalid
         return layer
 
     def _table(self, key: Scalar, value: Node | None, node: Mapping, scope: Scope, inside: str) -> TableLayer:
         self._refuse_nesting("table", key, inside, ("a branch", "a residual's body"))
-        self._check_keys(node, ("table", "rows", "prefix", "if"), "`table`")
+        self._check_keys(node, ("rows", "prefix", "if"), "`table`", "table")
         if not isinstance(value, Scalar) or value.text not in self.blocks:
+            if isinstance(value, Scalar) and (value.text in self.unreadable or self.incomplete):
+                raise _Invalid
             self.report.add(
                 "unknown-op",
-                "a table names the block that its rows use" if value is None or is_null(value) else f"there is no block {shown_node(value)}",
+                f"there is no block `{value.text[:60]}`"
+                if isinstance(value, Scalar) and value.text
+                else f"a table names the block that its rows use, got {describe(value)}",
                 value.span if value and value.span.text else key.span,
                 help=did_you_mean(value.text, self.blocks) if isinstance(value, Scalar) else "",
             )  # fmt: skip
@@ -676,8 +741,10 @@ class Parser:
         prefix_node = node.get("prefix")
         prefix = block.name
         if isinstance(prefix_node, Scalar) and prefix_node.text:
-            prefix = prefix_node.text
-            self.check_name(prefix, prefix_node.span)
+            if self.check_name(prefix_node.text, prefix_node.span):
+                prefix = prefix_node.text
+        elif prefix_node is not None:
+            self.report.add("bad-value", f"`prefix`: expected a name, got {describe(prefix_node)}", prefix_node.span)
         rows = node.get("rows")
         if not isinstance(rows, Mapping) or not rows.entries:
             self.report.add(
@@ -742,6 +809,9 @@ class Parser:
 
     def read_output(self, name: str, key: Scalar, node: Node, scope: Scope) -> OutputDef | None:
         """One entry of `outputs:`."""
+        if name == "main":
+            self.report.add("bad-name", "`main` is what the network's own output is called", key.span, help="choose another name")
+            return None
         if not self.check_name(name, key.span):
             return None
         if not isinstance(node, Mapping):
@@ -783,6 +853,24 @@ def options(op: type[Op]) -> list[str]:
     return [f for f in op.model_fields if f != op.main] + list(op.attaches)
 
 
+def _takes_number(op: type[Op]) -> bool:
+    """Whether an op's value is one number, never a list."""
+    return op.model_fields[op.main].annotation in (int, float)
+
+
+def _rewritten(op: type[Op], value: Node) -> str:
+    """An op's layer with the options that stand in its value moved beside it."""
+    written = {op.main: "…"}
+    if isinstance(value, Mapping):
+        names = ((suggest(name, [op.main, *options(op)])[0], node) for name, (_, node) in value.entries.items())
+        written |= {name: node.span.text for name, node in names if name and len(node.span.text) < 20}
+    elif isinstance(value, Sequence) and value.items:
+        needed = [name for name, field in op.model_fields.items() if field.is_required() and name != op.main]
+        written |= {name: item.span.text for name, item in zip((op.main, *needed), value.items, strict=False)}
+    main = written.pop(op.main)
+    return "{" + ", ".join([f"{op.kind}: {main}", *(f"{name}: {text}" for name, text in written.items())]) + "}"
+
+
 def is_null(node: Node) -> bool:
     """Whether nothing is written there, or `null`."""
     return isinstance(node, Scalar) and node.value is None
@@ -791,7 +879,7 @@ def is_null(node: Node) -> bool:
 def describe(node: Node | None) -> str:
     """What a node is, for a message."""
     if isinstance(node, Mapping):
-        return "a mapping"
+        return "a mapping" if node.entries else "an empty mapping"
     if isinstance(node, Sequence):
         return "a list" if node.items else "an empty list"
     return shown(node.value) if node else "nothing"

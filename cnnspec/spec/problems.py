@@ -1,6 +1,7 @@
 """Pydantic's findings as diagnostics with a place in the text."""
 
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,9 +34,17 @@ _EXPECTED = {
 _CHOICES = {  # what `cnnspec.spec.tagged` finds: slug, message, help
     "unknown_choice": ("unknown-name", "`{name}` is not a choice for {section}", ""),
     "unknown_option": ("unknown-key", "`{owner}` has no `{name}`", ""),
-    "two_choices": ("two-kinds", "`{first}` and `{name}` stand in one mapping", "each choice is an entry of its own"),
+    "two_choices": (
+        "two-kinds",
+        "`{first}` and `{name}` stand in one mapping",
+        "each choice is an entry of its own",
+    ),
     "given_twice": ("duplicate-key", "`{name}` is given twice", "keep one of them"),
-    "no_main": ("bad-value", "`{owner}` takes no value of its own", "options go into a mapping: `{owner}: {{{option}: …}}`"),
+    "no_main": (
+        "bad-value",
+        "`{owner}` takes no value of its own",
+        "options go into a mapping: `{owner}: {{{option}: …}}`",
+    ),
 }
 
 
@@ -52,9 +61,9 @@ def report_invalid(
 ) -> None:
     """Report every finding of `error`.
 
-    `place(location, key)` gives the span of the value at a location, or of its key; `what` names the thing in messages;
-    `known(location)` lists the names allowed there; a missing field in `skip_missing` is not a mistake; `hints` are the
-    help for names that people bring from elsewhere.
+    `place(location, key)` gives the span of the value at a location, or of its key; `what` names the thing in
+    messages; `known(location)` lists the names allowed there; a missing field in `skip_missing` is not a
+    mistake; `hints` are the help for names that people bring from elsewhere.
     """
     findings = error.errors(include_url=False, include_context=True)
     missing: dict[tuple[str | int, ...], list[str]] = {}
@@ -89,7 +98,9 @@ def report_invalid(
         else:
             text, help = _describe(finding)
             named = f"`{field}`" if isinstance(loc[-1] if loc else 0, str) else "" if loc else what
-            report.add("bad-value", f"{named}: {text}" if named else text, place(loc, False), help=help, path=path)
+            report.add(
+                "bad-value", f"{named}: {text}" if named else text, place(loc, False), help=help, path=path
+            )
     for loc, fields in missing.items():
         report.add("missing-key", f"{_in(what, loc)} needs {listed(fields)}", place(loc, True), path=path)
 
@@ -108,7 +119,7 @@ def _in(what: str, loc: tuple[str | int, ...]) -> str:
 def _describe(finding: Any) -> tuple[str, str]:
     kind, context, value = finding["type"], finding.get("ctx", {}), finding["input"]
     if kind in ("bad_value", "value_error"):
-        return finding["msg"].removeprefix("Value error, "), ""
+        return finding["msg"].removeprefix("Value error, "), context.get("help", "")
     if kind == "literal_error":
         names = [part.strip(" '") for part in context["expected"].replace(" or ", ", ").split(",")]
         return f"expected {context['expected']}, got {shown(value)}".replace("'", "`"), (
@@ -120,7 +131,12 @@ def _describe(finding: Any) -> tuple[str, str]:
     help = ""
     if isinstance(value, str) and kind in ("int_type", "float_type", "int_from_float"):
         help = "a variable needs a `$` in front of it, a number no quotes"
-    return f"expected {expected.format(**context)}, got {shown(value)}", help
+    if isinstance(value, float) and kind == "int_type" and isfinite(value):
+        help = f"write {value:.0f}" if value.is_integer() else "in an expression `//` divides and rounds down"
+    if kind == "bool_type" and str(value).lower() in ("yes", "no", "on", "off", "y", "n"):
+        help = "`yes`, `no`, `on` and `off` are text in YAML 1.2"
+    limits = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in context.items()}
+    return f"expected {expected.format(**limits)}, got {shown(value)}", help
 
 
 def shown(value: Any) -> str:

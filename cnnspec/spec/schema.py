@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from cnnspec.ops import OPS
 from cnnspec.spec.loader import TOP_LEVEL
 from cnnspec.spec.parser import COMMON, STRUCTURES
+from cnnspec.spec.recipe import Recipe
 from cnnspec.spec.schema_layers import defaults, layer_definitions
 from cnnspec.spec.schema_values import (
     BLOCK_NAME,
@@ -26,6 +27,7 @@ from cnnspec.spec.schema_values import (
     value_definitions,
 )
 from cnnspec.spec.sections import InputSection, PreprocessSection, TransferSection
+from cnnspec.spec.version import LANGUAGE
 from cnnspec.spec.version import LANGUAGE
 
 _LAYERS: Json = {"$ref": "#/$defs/layers"}
@@ -68,13 +70,18 @@ def _complete() -> Json:
             "outputs": there,
             **{name: _whole(model) for name, model in _MODELS.items()},
             "input": {"type": "object"} | _whole(InputSection),
+            "train": _whole_recipe(),
         },
     }
 
 
 def _whole(model: type[BaseModel]) -> Json:
     fields = model.model_json_schema(by_alias=True)
-    given = {name: {"not": {"type": "null"}} for name, s in fields["properties"].items() if s.get("default", 0) is not None}
+    given = {
+        name: {"not": {"type": "null"}}
+        for name, s in fields["properties"].items()
+        if s.get("default", 0) is not None
+    }
     return {"required": fields.get("required", []), "properties": given}
 
 
@@ -111,7 +118,8 @@ def _sections(definitions: dict[str, Json]) -> dict[str, Json]:
             "additionalProperties": {"$ref": "#/$defs/constant"},
         },
         "let": {"$ref": "#/$defs/variables", "description": "Values that follow from the parameters."},
-        "defaults": null_or(defaults(inherited=True)) | {"description": "Options for every layer of a kind that does not say otherwise."},
+        "defaults": null_or(defaults(inherited=True))
+        | {"description": "Options for every layer of a kind that does not say otherwise."},
         "blocks": {
             "description": "Definitions that layers use by name.",
             "type": ["object", "null"],
@@ -142,7 +150,11 @@ def _output() -> Json:
         "properties": {
             "from": SOURCE | {"description": "The layer that it starts at."},
             "layers": _LAYERS,
-            "training_only": {"description": "Whether inference leaves it out.", "type": "boolean", "default": False},
+            "training_only": {
+                "description": "Whether inference leaves it out.",
+                "type": "boolean",
+                "default": False,
+            },
             "loss_weight": {
                 "description": "What its loss is multiplied by in the sum of all losses.",
                 "type": "number",
@@ -181,4 +193,26 @@ def _with_layers(schema: Any) -> Any:
 
 
 def _train(definitions: dict[str, Json]) -> Json:
-    return {"type": ["string", "object", "null"]}
+    """A recipe, by name or as a mapping: over another recipe, null takes a section away."""
+    recipe = _section(Recipe, definitions)
+    recipe["properties"]["recipe"] = {
+        "description": "The recipe that this one changes: a file, or a recipe of the zoo.",
+        "type": ["string", "null"],
+        "minLength": 1,
+    }
+    return {
+        "description": recipe["description"],
+        "anyOf": [
+            {"description": "A recipe's file, or its name in the zoo.", "type": "string", "minLength": 1},
+            recipe,
+        ],
+    }
+
+
+def _whole_recipe() -> Json:
+    """What a recipe needs that changes no other."""
+    needed = Recipe.model_json_schema()["required"]
+    return {
+        "if": {"type": "object", "properties": {"recipe": {"type": "null"}}},
+        "then": {"required": needed, "properties": {name: {"not": {"type": "null"}} for name in needed}},
+    }

@@ -84,13 +84,19 @@ def defaults(*, inherited: bool) -> Json:
             "description": describe(op), "type": ["object", "null"], "properties": keys, "additionalProperties": False
         }  # fmt: skip
 
-    return {"type": "object", "properties": {kind: of(op) for kind, op in OPS.items()}, "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": {kind: of(op) for kind, op in OPS.items()},
+        "additionalProperties": False,
+    }
 
 
 def _options(op: type[Op]) -> Json:
     """All options of an op and what it carries, none of them required: `defaults:` may hold the others."""
     fields = op.model_json_schema()["properties"]
-    properties = {name: or_expression(field) | {"description": meaning(op, name)} for name, field in fields.items()}
+    properties = {
+        name: or_expression(field) | {"description": meaning(op, name)} for name, field in fields.items()
+    }
     for role in op.attaches:
         properties[role] = {"$ref": f"#/$defs/{role}"}
     return {"type": "object", "properties": properties, "additionalProperties": False}
@@ -98,7 +104,9 @@ def _options(op: type[Op]) -> Json:
 
 def describe(op: type[Op]) -> str:
     """An op's description, with what its family has in common (the docstrings of private bases)."""
-    family = [cls for cls in op.__mro__ if cls is op or (cls.__name__.startswith("_") and issubclass(cls, Op))]
+    family = [
+        cls for cls in op.__mro__ if cls is op or (cls.__name__.startswith("_") and issubclass(cls, Op))
+    ]
     return "\n\n".join(unwrapped(cls.__doc__) for cls in family if cls.__doc__)
 
 
@@ -119,11 +127,16 @@ def _option(op: type[Op], name: str) -> Json:
 
 def _layer(extra: tuple[str, ...]) -> Json:
     """A layer as a mapping; `extra` are further keys of the mapping that it stands in."""
-    kinds = {kind: describe(op) for kind, op in OPS.items()} | {name: _STRUCTURES[name] for name in STRUCTURES}
+    kinds = {kind: describe(op) for kind, op in OPS.items()} | {
+        name: _STRUCTURES[name] for name in STRUCTURES
+    }
     beside = dict.fromkeys(extra, True)
     every_option = {name for op in OPS.values() for name in options(op)} | {"each", "do", "rows", "prefix"}
     rules: list[Json] = [
-        {"if": _is(kind), "then": {"properties": _keys(kind) | beside, "additionalProperties": False, **_needs(kind)}}
+        {
+            "if": _is(kind),
+            "then": {"properties": _keys(kind) | beside, "additionalProperties": False, **_needs(kind)},
+        }
         for kind in kinds
     ]
     call: Json = {
@@ -169,7 +182,10 @@ def _needs(kind: str) -> Json:
             "allOf": [
                 {"if": form("object"), "then": {"properties": {"from": SOURCE}}},
                 {"if": form("array"), "then": {"properties": {"from": False}}},
-                {"if": form("null"), "then": {"required": ["from"], "properties": {"from": {"type": "array"}}}},
+                {
+                    "if": form("null"),
+                    "then": {"required": ["from"], "properties": {"from": {"type": "array"}}},
+                },
             ]
         }
     return {"required": _REQUIRED[kind]} if kind in _REQUIRED else {}
@@ -208,7 +224,11 @@ def _value(op: type[Op], beside: list[str]) -> Json:
 
 def _bare() -> Json:
     """A layer as a word. Ops that need options are accepted, as `defaults:` may hold them, but not proposed."""
-    proposed = [op for op in OPS.values() if not op.merges and not any(f.is_required() for f in op.model_fields.values())]
+    proposed = [
+        op
+        for op in OPS.values()
+        if not op.merges and not any(f.is_required() for f in op.model_fields.values())
+    ]
     excluded = [*STRUCTURES, *(kind for kind, op in OPS.items() if op.merges)]
     return {
         "type": "string",
@@ -243,13 +263,18 @@ def _attached(role: str) -> Json:
         own = [name for name in op.model_fields if name != op.main]
         allowed |= {kind, *own}
         keys = {kind: _value(op, own), **{name: _option(op, name) for name in own}}
-        rules.append({"if": {"required": [kind]}, "then": {"properties": keys, "additionalProperties": False}})
+        rules.append(
+            {"if": {"required": [kind]}, "then": {"properties": keys, "additionalProperties": False}}
+        )
     article = "An activation" if role == "activation" else "A norm"
     return {
         "description": f"{article} behind the layer: its name, a mapping with its options, an expression that names "
         "it, or `none`.",
         "anyOf": [
-            names(["none", None, *known], ["Nothing, whatever the default.", "Nothing.", *map(describe, known.values())]),
+            names(
+                ["none", None, *known],
+                ["Nothing, whatever the default.", "Nothing.", *map(describe, known.values())],
+            ),
             {
                 "type": "object",
                 "minProperties": 1,
@@ -277,7 +302,12 @@ def _merged() -> Json:
                 "propertyNames": NAME,
                 "additionalProperties": _BRANCH,
             },
-            {"description": "The names of the layers to merge.", "type": "array", "minItems": 2, "items": SOURCE},
+            {
+                "description": "The names of the layers to merge.",
+                "type": "array",
+                "minItems": 2,
+                "items": SOURCE,
+            },
             {"type": "null"},
         ]
     }

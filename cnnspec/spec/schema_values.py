@@ -96,7 +96,9 @@ def or_expression(schema: Json) -> Json:
 
     Titles, which repeat the name, go; so do defaults that say nothing (null, or empty).
     """
-    kept = {key: schema[key] for key in ("description", "default") if schema.get(key) not in (None, [], {}, "")}
+    kept = {
+        key: schema[key] for key in ("description", "default") if schema.get(key) not in (None, [], {}, "")
+    }
     if "description" in kept:
         kept["description"] = unwrapped(kept["description"])
     if "default" in kept:
@@ -110,6 +112,7 @@ def or_expression(schema: Json) -> Json:
 
 def _alternatives(form: Json) -> list[Json]:
     """The forms that a value may take, an expression among them unless it is text or a mapping."""
+    form = {key: value for key, value in form.items() if key != "title"}
     if "anyOf" in form:
         return [one for inner in form["anyOf"] for one in _alternatives(inner)]
     if "$ref" in form or "$comment" in form or form == {"type": "null"}:

@@ -1,16 +1,22 @@
-"""What the sections that pydantic validates are made of, and one-key choices: `{sgd: 0.1}`, `{rotate: 10}`, `adam`.
+"""What sections are made of, and one-key choices in them: `{sgd: 0.1}`, `{rotate: 10}`, `adam`.
 
-A choice is written as a layer is. Its key says which; its value is the main option, or a mapping of options; the other
-keys are options too: `{sgd: 0.1, momentum: 0.9}` and `{sgd: {learning_rate: 0.1, momentum: 0.9}}` are the same.
+A choice is written as a layer is. Its key says which; its value is the main option, or a mapping of options;
+the other keys are options too: `{sgd: 0.1, momentum: 0.9}` and `{sgd: {learning_rate: 0.1, momentum: 0.9}}`
+are the same.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
@@ -36,13 +42,15 @@ class Section(Strict):
         return value if isinstance(value, dict | cls) else {cls.main: value}
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         written = handler(schema)
         return {"anyOf": [handler.resolve_ref_schema(written)["properties"][cls.main], written]}
 
 
 class Tagged(Strict):
-    """A choice in a `OneOf`: `kind` is its key, `main` the option that a plain value fills, if there is one."""
+    """A choice in a `OneOf`: `kind` is its key, `main` the option that a plain value fills, if any."""
 
     kind: ClassVar[str]
     main: ClassVar[str] = ""
@@ -57,7 +65,9 @@ class OneOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(partial(_choose, choices(source)))
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         known: dict[str, type[Tagged]] = schema["function"]["function"].args[0]  # type: ignore[typeddict-item]
         alone = [kind for kind, choice in known.items() if not _required(choice)]
         written: list[JsonSchemaValue] = [{"enum": alone}] if alone else []
@@ -68,7 +78,12 @@ class OneOf:
             main = [options.pop(choice.main)] if choice.main else []
             value = {"anyOf": [*main, reference, *([] if _required(choice) else [{"type": "null"}])]}
             written.append(
-                {"type": "object", "properties": {kind: value, **options}, "required": [kind], "additionalProperties": False}
+                {
+                    "type": "object",
+                    "properties": {kind: value, **options},
+                    "required": [kind],
+                    "additionalProperties": False,
+                }
             )
         return {"anyOf": written}
 
@@ -92,8 +107,16 @@ def _choose(known: dict[str, type[Tagged]], value: Any) -> Tagged:
     if not isinstance(value, dict) or not value:
         first = next(iter(known))
         raise PydanticCustomError(
-            "bad_value", "expected a name such as `{first}`, or a mapping with one, got {got}",
-            {"first": first, "got": show(value) if not isinstance(value, list | dict) else "an empty mapping" if value == {} else "a list"},
+            "bad_value",
+            "expected a name such as `{first}`, or a mapping with one, got {got}",
+            {
+                "first": first,
+                "got": show(value)
+                if not isinstance(value, list | dict)
+                else "an empty mapping"
+                if value == {}
+                else "a list",
+            },
         )
     kind = next((key for key in value if key in known), next(iter(value)))
     if kind not in known:
@@ -106,13 +129,17 @@ def _choose(known: dict[str, type[Tagged]], value: Any) -> Tagged:
     try:
         return choice.model_validate({**main, **beside})
     except ValidationError as error:
-        raise ValidationError.from_exception_data("", [_placed(e, kind, beside) for e in error.errors(include_url=False)]) from None
+        raise ValidationError.from_exception_data(
+            "", [_placed(e, kind, beside) for e in error.errors(include_url=False)]
+        ) from None
 
 
 Problem = tuple[str, tuple[str, ...], dict[str, Any]]
 
 
-def _misplaced(choice: type[Tagged], inner: Any, beside: dict[str, Any], known: dict[str, type[Tagged]]) -> Iterator[Problem]:
+def _misplaced(
+    choice: type[Tagged], inner: Any, beside: dict[str, Any], known: dict[str, type[Tagged]]
+) -> Iterator[Problem]:
     """What is wrong with the keys that stand beside the choice's own."""
     options = list(choice.model_fields)
     for key in beside:
@@ -128,12 +155,16 @@ def _misplaced(choice: type[Tagged], inner: Any, beside: dict[str, Any], known: 
 
 def _problems(problems: list[Problem]) -> ValidationError:
     return ValidationError.from_exception_data(
-        "", [InitErrorDetails(type=PydanticCustomError(kind, kind, context), loc=place, input=None) for kind, place, context in problems]
+        "",
+        [
+            InitErrorDetails(type=PydanticCustomError(kind, kind, context), loc=place, input=None)
+            for kind, place, context in problems
+        ],
     )
 
 
 def _placed(finding: Any, kind: str, beside: dict[str, Any]) -> InitErrorDetails:
-    """A finding about an option, at the place where the option is written: beside the key, or in its value."""
+    """A finding about an option, placed where that is written: beside the key, or in its value."""
     place = finding["loc"] if finding["loc"] and finding["loc"][0] in beside else (kind, *finding["loc"])
     # `msg` is filled in already; the context is kept for the message that a person gets
     problem = PydanticCustomError(finding["type"], finding["msg"], finding.get("ctx"))
@@ -143,7 +174,8 @@ def _placed(finding: Any, kind: str, beside: dict[str, Any]) -> InitErrorDetails
 def place(node: Node, path: Iterable[str | int], *, key: bool = False) -> Span:
     """Where an option is written, or as much of the way to it as is written; with `key`, its key.
 
-    The way may leave out the key of a choice, and may name its main option, in whichever form the choice is written.
+    The way may leave out the key of a choice, and may name its main option, in whichever form the choice is
+    written.
     """
     span = node.span
     for depth, step in enumerate(path):

@@ -91,6 +91,22 @@ def test_the_spec_of_the_folder_is_the_default(tmp_path):
     assert "small" in run("summary", cwd=tmp_path).stdout
 
 
+def test_init_starts_a_project_and_overwrites_nothing(tmp_path):
+    assert run("init", "resnet18", cwd=tmp_path).stdout == "wrote cnnspec.yaml\n"
+    assert "resnet18" in run("summary", cwd=tmp_path).stdout
+    (tmp_path / "cnnspec.yaml").write_text(SPEC)
+    again = run("init", "vgg16", cwd=tmp_path)
+    assert again.returncode == 1
+    assert again.stderr.startswith("error[file-exists]")
+    assert (tmp_path / "cnnspec.yaml").read_text() == SPEC
+    assert [path.name for path in tmp_path.iterdir()] == ["cnnspec.yaml"]
+
+
+def test_init_of_an_unknown_network_writes_nothing(tmp_path):
+    assert run("init", "resnet19", cwd=tmp_path).returncode == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_size_can_be_set():
     data = json.loads(run("summary", "resnet50", "--set", "input.size=64", "--format", "json").stdout)
     assert data["input"] == [3, 64, 64]

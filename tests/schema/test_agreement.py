@@ -138,6 +138,18 @@ BAD_SECTIONS = [
     ("transfer: {head: [head], cases: {small_similar: {features: {from: stem}}}}", "missing-key"),
     ("transfer: {head: [head], cases: {small_similar: {learning_rate: {stem: -1}}}}", "bad-value"),
     ("transfer: {head: [head], cases: {small_similar: {replace: {head: {conv: 3}}}}}", "bad-value"),
+    # training
+    ("train: [adam]", "bad-value"),
+    ("train: {optimizer: adam, epochs: 3}", "missing-key"),
+    ("train: {optimizer: null, epochs: 3, batch_size: 8}", "missing-key"),
+    ("train: {optimizer: {adma: 1e-3}, epochs: 3, batch_size: 8}", "unknown-name"),
+    ("train: {optimizer: {adam: 1e-3, betta: 1}, epochs: 3, batch_size: 8}", "unknown-key"),
+    ("train: {optimizer: {adam: 1e-3, sgd: 1e-3}, epochs: 3, batch_size: 8}", "two-kinds"),
+    ("train: {optimizer: {adam: 1e-3}, epoch: 3, batch_size: 8}", "unknown-key"),
+    ("train: {optimizer: {adam: 1e-3}, epochs: many, batch_size: 8}", "bad-value"),
+    ("train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8, precision: fp16}", "bad-value"),
+    ("train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8, augment: {flip: horizontal}}", "bad-value"),
+    ("train: {recipe: [a]}", "bad-value"),
 ]
 
 BAD_LAYERS = [
@@ -289,6 +301,9 @@ GOOD_SECTIONS = [
     "preprocess: {resize: null, resize_to: exact, interpolation: lanczos, scale: 1 / 127.5}",
     "preprocess: {resize: $width * 8}",
     "labels: null",
+    "train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8}",
+    "train: {optimizer: {sgd: {learning_rate: 0.1}, momentum: 0.9}, epochs: $width, batch_size: 8, seed: null}",
+    "train: {optimizer: {sgd: 0.1}, schedule: {cosine: null, warmup: 5}, epochs: 8, batch_size: 8, ema: 0.99, clip: {value: 1}}",
     "transfer: {head: [head], boundaries: [stem], cases: {small_similar: {freeze: ['*'], replace: [head]}}}",
     "transfer: {head: [head], cases: {large_similar: {freeze_through: stem, unfreeze: {5: [stem]}, replace: {head: null}}}}",
     "transfer: {head: [head], cases: {large_similar: {learning_rate: {stem: 0.1}, replace: {head: [{conv: 3, kernel: 1}]}}}}",
@@ -358,7 +373,9 @@ def test_both_refuse(validator: Draft202012Validator, check: Check, text: str, s
 
 
 @pytest.mark.parametrize(
-    "text", [spec(s) for s in GOOD_SECTIONS] + [with_layer(s) for s in GOOD_LAYERS], ids=GOOD_SECTIONS + GOOD_LAYERS
+    "text",
+    [spec(s) for s in GOOD_SECTIONS] + [with_layer(s) for s in GOOD_LAYERS],
+    ids=GOOD_SECTIONS + GOOD_LAYERS,
 )
 def test_both_accept(validator: Draft202012Validator, check: Check, text: str) -> None:
     assert [f"{d.slug}: {d.message}" for d in check(text)] == []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from .peers import KERAS
 from .structure import (
     Pads,
     Step,
@@ -24,16 +25,7 @@ from .structure import (
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
-PEERS = {
-    "inception_resnet_v2": "InceptionResNetV2",
-    "inception_v3_keras": "InceptionV3",
-    "resnet50_keras": "ResNet50",
-    "resnet101_keras": "ResNet101",
-    "resnet152_keras": "ResNet152",
-    "vgg16": "VGG16",
-    "vgg19": "VGG19",
-    "xception": "Xception",
-}
+SLOW = ("resnet101_keras", "resnet152_keras")  # by 4 s each; their depths are all that sets them apart
 WITHOUT_DROPOUT = ("vgg16", "vgg19")  # the specs have the paper's, Keras leaves it out
 
 
@@ -43,9 +35,11 @@ def _cleared() -> Iterator[None]:
     keras.backend.clear_session()
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in KERAS]
+)
 def test_graph(name: str) -> None:
-    model = getattr(keras.applications, PEERS[name])(weights=None, classifier_activation=None)
+    model = getattr(keras.applications, KERAS[name])(weights=None, classifier_activation=None)
     assert spec_listing(name, skip=("dropout",) if name in WITHOUT_DROPOUT else ()) == keras_listing(model)
 
 

@@ -10,6 +10,8 @@ import pytest
 
 import cnnspec
 
+from .peers import KERAS, TORCHVISION
+
 Table = dict[str, tuple[tuple[int, ...], int]]
 
 GOOGLENET: Table = {
@@ -96,6 +98,18 @@ LENET5: Table = {
     "f6": ((84,), 10_164),
     "output": ((10,), 850),
 }
+MLP: Table = {
+    "hidden1": ((512,), 401_920),
+    "hidden2": ((512,), 262_656),
+    "fc": ((10,), 5_130),
+}
+MNIST_MLP: Table = {
+    "hidden1": ((1024,), 803_840),
+    "hidden2": ((1024,), 1_049_600),
+    "hidden3": ((1024,), 1_049_600),
+    "hidden4": ((512,), 524_800),
+    "fc": ((10,), 5_130),
+}
 MNIST_CNN: Table = {
     "block1": ((32, 14, 14), 320),
     "block2": ((64, 7, 7), 18_496),
@@ -125,7 +139,9 @@ TABLES = {
     "inception_v2": INCEPTION_V2,
     "inception_v4": INCEPTION_V4,
     "lenet5": LENET5,
+    "mlp": MLP,
     "mnist_cnn": MNIST_CNN,
+    "mnist_mlp": MNIST_MLP,
     "nin": NIN,
     "se_resnet50": SE_RESNET50,
 }
@@ -140,6 +156,10 @@ def test_blocks(name: str) -> None:
         trained = [param for node in nodes for param in node.params.values() if param.trainable]
         found[path] = tuple(nodes[-1].shape), sum(prod(param.shape) for param in trained)
     assert found == TABLES[name]
+
+
+def test_every_network_is_compared() -> None:
+    assert sorted({*TABLES, *TORCHVISION, *KERAS}) == cnnspec.zoo()
 
 
 OPTIONS: list[tuple[str, str, dict[str, Any]]] = [

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 import cnnspec
 
+from .peers import TORCHVISION
 from .structure import (
     Step,
     avg_pool,
@@ -35,31 +36,12 @@ except RuntimeError:  # its compiled operators do not fit this PyTorch: the mode
     sys.modules["torchvision._meta_registrations"] = ModuleType("torchvision._meta_registrations")
     from torchvision import models
 
-PEERS = {
-    "alexnet_torchvision": "alexnet",
-    "googlenet_torchvision": "googlenet",
-    "inception_v3": "inception_v3",
-    "resnet18": "resnet18",
-    "resnet34": "resnet34",
-    "resnet50": "resnet50",
-    "resnet101": "resnet101",
-    "resnet152": "resnet152",
-    "squeezenet1_1": "squeezenet1_1",
-    "vgg11": "vgg11",
-    "vgg11_bn": "vgg11_bn",
-    "vgg13": "vgg13",
-    "vgg13_bn": "vgg13_bn",
-    "vgg16": "vgg16",
-    "vgg16_bn": "vgg16_bn",
-    "vgg19": "vgg19",
-    "vgg19_bn": "vgg19_bn",
-}
 HEADS = {"googlenet": ["fc", "aux1.fc2", "aux2.fc2"], "inception_v3": ["fc", "AuxLogits.fc"]}
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_graph(name: str) -> None:
-    model = PEERS[name]
+    model = TORCHVISION[name]
     extent = cnnspec.load(name).spec.input[1]
     theirs = torch_listing(model, extent)
     assert spec_listing(name, heads=True) == [line.replace(*UNEVEN) for line in theirs]
@@ -69,9 +51,9 @@ UNEVEN = ("adaptive_avg_pool 4×4", "window 5×5 stride 3×3 pads [0, 0, 0, 0]")
 """What torchvision's GoogLeNet has in its auxiliary heads, and what the spec has: the paper's pool."""
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", TORCHVISION)
 def test_macs(name: str) -> None:
-    weights = models.get_model_weights(PEERS[name])["IMAGENET1K_V1"]
+    weights = models.get_model_weights(TORCHVISION[name])["IMAGENET1K_V1"]
     assert round(cnnspec.load(name).summary().cost.totals.macs / 1e9, 3) == weights.meta["_ops"]
 
 

@@ -1,5 +1,7 @@
 """The four transfer cases of every network that has them."""
 
+from functools import cache
+
 import pytest
 
 import cnnspec
@@ -10,6 +12,12 @@ MLPS = ("mlp", "mnist_mlp")  # no convolutions, no features to keep
 NETWORKS = [name for name in cnnspec.zoo() if name not in MLPS]
 REPLACING = ("small_similar", "large_similar", "large_different")
 CASES = ("small_similar", "small_different", "large_similar", "large_different")
+
+
+@cache
+def case(name: str, transfer: str, classes: int = 7) -> Net:
+    """A network under a case, with another number of classes than it has."""
+    return cnnspec.load(name, transfer=transfer, classes=classes)
 
 
 def trainable(net: Net) -> int:
@@ -27,14 +35,14 @@ def test_all_four(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("case", REPLACING)
-def test_replaced(name: str, case: str) -> None:
+@pytest.mark.parametrize("transfer", REPLACING)
+def test_replaced(name: str, transfer: str) -> None:
     """What a case replaces is what another number of classes changes, in auxiliary heads too, and no more."""
     before = {node.path: node.params for node in cnnspec.load(name).graph.nodes}
-    net = cnnspec.load(name, transfer=case, classes=7)
+    net = case(name, transfer)
     changed = {node.path for node in net.graph.nodes if node.params != before[node.path]}
     assert net.spec.transfer
-    replaced = net.spec.transfer.cases[case].anew
+    replaced = net.spec.transfer.cases[transfer].anew
     assert replaced
     assert changed == {node.path for node in net.graph.nodes if node.params and below(node.path, replaced)}
     assert set(net.spec.transfer.section.head) <= set(replaced)
@@ -44,7 +52,7 @@ def test_replaced(name: str, case: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_small_similar(name: str) -> None:
     """Nothing trains but the new classifier."""
-    net = cnnspec.load(name, transfer="small_similar", classes=7)
+    net = case(name, "small_similar")
     assert net.spec.transfer
     head = net.spec.transfer.section.head
     rows = [row for row in net.summary().cost.layers if below(row.node.path, head)]
@@ -54,7 +62,7 @@ def test_small_similar(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_small_different(name: str) -> None:
     """The network ends at an early layer, with a new classifier, which alone trains."""
-    net = cnnspec.load(name, transfer="small_different", classes=7)
+    net = case(name, "small_different")
     (output,) = net.graph.outputs
     assert output.node.shape.channels == 7
     assert below(output.node.path, ["head"])
@@ -69,23 +77,23 @@ def test_small_different(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_large_similar(name: str) -> None:
     """An early part rests, at last everything trains, and what is not new at a lower rate."""
-    net = cnnspec.load(name, transfer="large_similar", classes=7)
+    net = case(name, "large_similar")
     assert net.spec.transfer
-    case = net.spec.transfer.cases["large_similar"]
-    assert trainable(cnnspec.load(name, transfer="small_similar", classes=7)) < trainable(net)
-    assert trainable(net) < trainable(cnnspec.load(name, transfer="large_different", classes=7))
-    thawed = [pattern for patterns in case.section.unfreeze.values() for pattern in patterns]
+    large_similar = net.spec.transfer.cases["large_similar"]
+    assert trainable(case(name, "small_similar")) < trainable(net)
+    assert trainable(net) < trainable(case(name, "large_different"))
+    thawed = [pattern for patterns in large_similar.section.unfreeze.values() for pattern in patterns]
     heads = [output.name for output in net.graph.outputs if output.training_only]
     for path in (node.path for node in net.graph.nodes if node.params):
         assert path not in net.graph.frozen or any(covers(pattern, path) for pattern in thawed), path
-        slowed = any(covers(pattern, path) for pattern in case.section.learning_rate)
-        assert slowed != below(path, [*case.anew, *heads]), path
+        slowed = any(covers(pattern, path) for pattern in large_similar.section.learning_rate)
+        assert slowed != below(path, [*large_similar.anew, *heads]), path
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_large_different(name: str) -> None:
     """Everything trains."""
-    net = cnnspec.load(name, transfer="large_different", classes=7)
+    net = case(name, "large_different")
     assert net.graph.frozen == frozenset()
     assert trainable(net) == trainable(cnnspec.load(name, classes=7))
 
@@ -121,14 +129,14 @@ HAND = [  # weights and biases that train with ten classes
 ]
 
 
-@pytest.mark.parametrize(("name", "case", "count"), HAND)
-def test_counts(name: str, case: str, count: int) -> None:
-    assert trainable(cnnspec.load(name, transfer=case, classes=10)) == count
+@pytest.mark.parametrize(("name", "transfer", "count"), HAND)
+def test_counts(name: str, transfer: str, count: int) -> None:
+    assert trainable(case(name, transfer, classes=10)) == count
 
 
 def test_auxiliary_head_starts_anew() -> None:
     """Of an auxiliary head only its last layer is new: with ten classes, 1024 weights and a bias for each."""
-    net = cnnspec.load("googlenet", transfer="small_similar", classes=10)
+    net = case("googlenet", "small_similar", classes=10)
     rows = {row.node.path: row for row in net.summary().cost.layers if row.training_only and row.params}
     assert [path for path in rows if not rows[path].trainable] == [
         "aux1.conv",

@@ -1,11 +1,11 @@
 """Augmentation: random changes of the images that are trained on, never of those that are evaluated.
 
-Pixels are 0–255 here, in the order of the steps; what a step makes is clipped to that range. Every image draws its own
-numbers, in every epoch anew. `preprocess` scales and normalises afterwards.
+Pixels are 0–255 here, in the order of the steps; what a step makes is clipped to that range. Every image
+draws its own numbers, in every epoch anew. `preprocess` scales and normalises afterwards.
 
-A step that crops to the network's input (`random_crop`, `random_resized_crop`) comes first and starts from the image as
-it is decoded, in place of the `resize` and `crop` of `preprocess` and of `fit`. Without one, the steps start from the
-image of the input's size, as evaluation sees it. All other steps keep the size.
+A step that crops to the network's input (`random_crop`, `random_resized_crop`) comes first and starts from
+the image as it is decoded, in place of the `resize` and `crop` of `preprocess` and of `fit`. Without one, the
+steps start from the image of the input's size, as evaluation sees it. All other steps keep the size.
 """
 
 from typing import Annotated, Literal
@@ -31,8 +31,8 @@ class _Warp(_Step):
 class RandomCrop(Tagged):
     """Resizes the shorter side to `shorter_side` pixels, then cuts out a piece of the input's size, anywhere.
 
-    Of [lowest, highest], every image draws a whole number. `square` cuts the centre square out before the piece. Resizing
-    here and in `random_resized_crop` is that of `preprocess`.
+    Of [lowest, highest], every image draws a whole number. `square` cuts the centre square out before the
+    piece. Resizing here and in `random_resized_crop` is that of `preprocess`.
     """
 
     kind = "random_crop"
@@ -43,10 +43,11 @@ class RandomCrop(Tagged):
 
 
 class RandomResizedCrop(Tagged):
-    """Cuts out a piece that has a share of the image's `area` and a `ratio` of width to height, and resizes it to the input.
+    """Cuts a piece out and resizes it to the input's size.
 
-    The area is drawn evenly, the ratio evenly on a logarithmic scale, the place evenly. After ten pieces that do not fit
-    into the image it is the largest one at the centre whose ratio is within bounds.
+    The piece has a share of the image's `area` and a `ratio` of width to height. The area is drawn evenly,
+    the ratio evenly on a logarithmic scale, the place evenly. After ten pieces that do not fit into the image
+    it is the largest one at the centre whose ratio is within bounds.
     """
 
     kind = "random_resized_crop"
@@ -131,7 +132,9 @@ class Contrast(_Step):
 
 
 class Saturation(_Step):
-    """y + factor·(pixel − y), where y is the brightness (0.299·R + 0.587·G + 0.114·B) of that pixel. For colours only."""
+    """y + factor·(pixel − y), where y is the pixel's brightness (0.299·R + 0.587·G + 0.114·B). For colours
+    only.
+    """
 
     kind = "saturation"
     main = "factor"
@@ -149,11 +152,11 @@ class Hue(_Step):
 
 
 class Lighting(_Step):
-    """Adds to every pixel of an image the same colour, drawn along the principal components of ImageNet's colours.
+    """Adds one colour to all pixels, drawn along the principal components of ImageNet's colours.
 
-    The sum over the components of drawn number · eigenvalue · eigenvector; the numbers are normal with deviation `std`.
-    Red, green and blue, on a scale of 0–1: eigenvalues 0.2175, 0.0188, 0.0045; eigenvectors (−0.5675, −0.5808, −0.5836),
-    (0.7192, −0.0045, −0.6948), (0.4009, −0.8140, 0.4203). For colours only.
+    The sum over the components of drawn number · eigenvalue · eigenvector; the numbers are normal with
+    deviation `std`. Red, green and blue, on a scale of 0–1: eigenvalues 0.2175, 0.0188, 0.0045; eigenvectors
+    (−0.5675, −0.5808, −0.5836), (0.7192, −0.0045, −0.6948), (0.4009, −0.8140, 0.4203). For colours only.
     """
 
     kind = "lighting"
@@ -177,8 +180,8 @@ class Cutout(_Step):
 class Mixup(Tagged):
     """Mixes the images of a batch, and their classes, with those of the same batch in another order.
 
-    λ·image + (1 − λ)·other, and so for the one-hot classes; λ is drawn once for a batch, from Beta(`alpha`, `alpha`).
-    It comes last. Training accuracy counts the class with the larger share.
+    λ·image + (1 − λ)·other, and so for the one-hot classes; λ is drawn once for a batch, from Beta(`alpha`,
+    `alpha`). It comes last. Training accuracy counts the class with the larger share.
     """
 
     kind = "mixup"
@@ -188,13 +191,14 @@ class Mixup(Tagged):
 
 
 Augmentation = Annotated[
-    RandomCrop | RandomResizedCrop | PadAndCrop | Flip | Shift | Rotate | Zoom | Shear | Brightness | Contrast | Saturation
-    | Hue | Lighting | Cutout | Mixup,
+
+    RandomCrop | RandomResizedCrop | PadAndCrop | Flip | Shift | Rotate | Zoom | Shear | Brightness | Contrast
+    | Saturation | Hue | Lighting | Cutout | Mixup,
     OneOf(),
 ]  # fmt: skip
 """One step of augmentation.
 
-`probability` is that of an image being changed at all. What a step draws from a range it draws evenly. `fill` is what
-comes in from outside of the image: a pixel value, or `edge` (the pixel at the border, again) or `reflect` (mirrored at
-the border pixel). `interpolation` is for positions between pixels.
+`probability` is that of an image being changed at all. What a step draws from a range it draws evenly. `fill`
+is what comes in from outside of the image: a pixel value, or `edge` (the pixel at the border, again) or
+`reflect` (mirrored at the border pixel). `interpolation` is for positions between pixels.
 """

@@ -1,8 +1,9 @@
 """Where the images come from, and which of them are held out.
 
-Every kind of data has images to train on, and may have images to validate on and to test on; a test image is never seen
-while training. Classes are whole numbers from 0. Where the data name classes (folders, a manifest), their order is that
-of the spec's `labels`, or else alphabetical. Paths are relative to the folder in which training runs.
+Every kind of data has images to train on, and may have images to validate on and to test on; a test image is
+never seen while training. Classes are whole numbers from 0. Where the data name classes (folders, a
+manifest), their order is that of the spec's `labels`, or else alphabetical. Paths are relative to the folder
+in which training runs.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -39,14 +40,14 @@ class Sample(_Data):
 
 
 class Mnist(_Published):
-    """MNIST: 60,000 + 10,000 images of handwritten digits, 1×28×28, 10 classes. `folder` holds its four IDX files."""
+    """MNIST: 60,000 + 10,000 handwritten digits, 1×28×28, 10 classes. `folder` holds its four IDX files."""
 
     kind = "mnist"
     classes = 10
 
 
 class FashionMnist(_Published):
-    """Fashion-MNIST: 60,000 + 10,000 images of clothes, 1×28×28, 10 classes. `folder` holds its four IDX files."""
+    """Fashion-MNIST: 60,000 + 10,000 clothes, 1×28×28, 10 classes. `folder` holds its four IDX files."""
 
     kind = "fashion-mnist"
     classes = 10
@@ -87,7 +88,8 @@ class ImageFolder(_Parts):
 class Csv(_Parts):
     """Manifests: CSV files with a header and one image per line.
 
-    `image` is the column with the path of the image, relative to the manifest, `label` the one with its class.
+    `image` is the column with the path of the image, relative to the manifest, `label` the one with its
+    class.
     """
 
     kind = "csv"
@@ -109,10 +111,10 @@ class Idx(_Data):
 
 
 class Npz(_Data):
-    """A NumPy archive with the arrays x_train and y_train, and where there are such images x_validation and x_test with
-    y_validation and y_test.
+    """A NumPy archive with the arrays x_train and y_train.
 
-    Images are N×H×W or N×H×W×C, pixels 0–255; classes are whole numbers. `validation: true` says that the archive has
+    Other images, where there are any, are x_validation and x_test, with y_validation and y_test. Images are
+    N×H×W or N×H×W×C, pixels 0–255; classes are whole numbers. `validation: true` says that the archive has
     images to validate on.
     """
 
@@ -130,20 +132,21 @@ class Npz(_Data):
 Data = Annotated[Sample | Mnist | FashionMnist | Cifar10 | Cifar100 | ImageFolder | Csv | Idx | Npz, OneOf()]
 """The images. All kinds take these options beside their own:
 
-`fit` says how an image of another size than the input's is made to fit, after the spec's `preprocess` has resized and
-cropped it: `stretch` resizes it to the input's size, `crop` resizes its shorter side and cuts the centre out, `pad` puts
-black around it and refuses one that is larger, `exact` refuses every other size.
+`fit` says how an image of another size than the input's is made to fit, after the spec's `preprocess` has
+resized and cropped it: `stretch` resizes it to the input's size, `crop` resizes its shorter side and cuts the
+centre out, `pad` puts black around it and refuses one that is larger, `exact` refuses every other size.
 
-`channels: convert` makes grey images of colours (0.299·R + 0.587·G + 0.114·B) and colours of grey ones (three times the
-same) where the input asks for it, and leaves alpha out; `exact` refuses them.
+`channels: convert` makes grey images of colours (0.299·R + 0.587·G + 0.114·B) and colours of grey ones (three
+times the same) where the input asks for it, and leaves alpha out; `exact` refuses them.
 """
 
 
 class Split(Section):
-    """Which images of the training set are held out, to validate on. Data that have such images of their own keep them.
+    """Which training images are held out to validate on, where the data have no others for that.
 
-    `validation` is a fraction of the images, rounded to whole ones, or a number of images. `stratified` takes the same
-    share of every class. The images are drawn with `seed`, not with the recipe's, so that other runs hold out the same ones.
+    `validation` is a fraction of the images, rounded to whole ones, or a number of images. `stratified` takes
+    the same share of every class. The images are drawn with `seed`, not with the recipe's, so that other runs
+    hold out the same ones.
     """
 
     main = "validation"

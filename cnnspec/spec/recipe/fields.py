@@ -1,4 +1,4 @@
-"""The types of a recipe's options that ops do not have: what may be written, and the one form that it takes."""
+"""The types of a recipe's options: what may be written, and the one form that it takes."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -8,6 +8,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from cnnspec.expr import show
+from cnnspec.spec.problems import shown
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="A number of at least 0.")]
 Probability = Annotated[float, Field(gt=0, le=1, description="A probability above 0, up to 1.")]
@@ -26,12 +27,14 @@ def _two(value: Any) -> bool:
 
 
 def _refuse(value: Any, expected: str) -> PydanticCustomError:
-    got = f"[{', '.join(show(v) for v in value)}]" if _two(value) else show(value) if not isinstance(value, list | dict) else "something else"
-    return PydanticCustomError("bad_value", "expected {expected}, got {got}", {"expected": expected, "got": got})
+    got = f"[{', '.join(map(show, value))}]" if _two(value) else shown(value)
+    return PydanticCustomError(
+        "bad_value", "expected {expected}, got {got}", {"expected": expected, "got": got}
+    )
 
 
 class Form:
-    """A form of values: `parse` makes the canonical one from what is written, or returns None; `expected` says it in words."""
+    """What may be written: `parse` makes the one form of it, or returns None; `expected` says it in words."""
 
     def __init__(self, parse: Callable[[Any], Any], expected: str, *schemas: dict[str, Any]) -> None:
         self.parse = parse
@@ -47,7 +50,9 @@ class Form:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self.validate)
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         return {"description": f"{self.expected[0].upper()}{self.expected[1:]}.", "anyOf": list(self.schemas)}
 
 
@@ -74,7 +79,11 @@ def _shares(value: Any) -> Interval | None:
 def _offsets(value: Any) -> Interval | None:
     if _number(value) and 0 < value < 1:
         return float(value), float(value)
-    return (float(value[0]), float(value[1])) if _two(value) and all(0 <= v < 1 for v in value) and any(value) else None
+    return (
+        (float(value[0]), float(value[1]))
+        if _two(value) and all(0 <= v < 1 for v in value) and any(value)
+        else None
+    )
 
 
 def _pixels(value: Any) -> tuple[int, int] | None:
@@ -122,19 +131,34 @@ _WEIGHTS: dict[str, Any] = {"type": "array", "items": {"type": "number", "minimu
 
 Factor = Annotated[
     Interval,
-    Form(_spread, "a number f between 0 and 1, which stands for [1 − f, 1 + f], or [lowest, highest]", _BETWEEN, _list(_ABOVE_0, 2)),
+    Form(
+        _spread,
+        "a number f between 0 and 1, which stands for [1 − f, 1 + f], or [lowest, highest]",
+        _BETWEEN,
+        _list(_ABOVE_0, 2),
+    ),
 ]
 Ratios = Annotated[Interval, Form(_ascending, "[lowest, highest], both above 0", _list(_ABOVE_0, 2))]
 Shares = Annotated[Interval, Form(_shares, "[lowest, highest], above 0 and at most 1", _list(_SHARE, 2))]
 Offsets = Annotated[
-    Interval, Form(_offsets, "a share of the size below 1, or [vertical, horizontal]", _BETWEEN, _list(_BELOW_1, 2))
+    Interval,
+    Form(_offsets, "a share of the size below 1, or [vertical, horizontal]", _BETWEEN, _list(_BELOW_1, 2)),
 ]
-Pixels = Annotated[tuple[int, int], Form(_pixels, "a whole number of pixels, or [lowest, highest]", _COUNT, _list(_COUNT, 2))]
+Pixels = Annotated[
+    tuple[int, int], Form(_pixels, "a whole number of pixels, or [lowest, highest]", _COUNT, _list(_COUNT, 2))
+]
 Betas = Annotated[Interval, Form(_betas, "two numbers from 0 up to, not including, 1", _list(_BELOW_1, 2))]
-HeldOut = Annotated[float | int, Form(_held_out, "a fraction between 0 and 1, or a whole number of images", _BETWEEN, _COUNT)]
+HeldOut = Annotated[
+    float | int, Form(_held_out, "a fraction between 0 and 1, or a whole number of images", _BETWEEN, _COUNT)
+]
 Limits = Annotated[
     Interval,
-    Form(_limits, "a number above 0, which stands for [−number, number], or [lowest, highest]", _ABOVE_0, _list(_NUMBER, 2)),
+    Form(
+        _limits,
+        "a number above 0, which stands for [−number, number], or [lowest, highest]",
+        _ABOVE_0,
+        _list(_NUMBER, 2),
+    ),
 ]
 Fill = Annotated[
     float | Literal["edge", "reflect"],
@@ -142,5 +166,10 @@ Fill = Annotated[
 ]
 ClassWeights = Annotated[
     Literal["balanced"] | list[float],
-    Form(_weights, "`balanced`, or a list with a number of at least 0 for every class", {"const": "balanced"}, _WEIGHTS),
+    Form(
+        _weights,
+        "`balanced`, or a list with a number of at least 0 for every class",
+        {"const": "balanced"},
+        _WEIGHTS,
+    ),
 ]

@@ -1,11 +1,11 @@
 """Where weights start.
 
-Every initialiser but the constant ones draws from the recipe's `seed` and the path of the parameter, so that a network
-starts from the same values in every framework.
+Every initialiser but the constant ones draws from the recipe's `seed` and the path of the parameter, so that
+a network starts from the same values in every framework.
 
-fan_in is the number of weights that one output value of the layer is a sum over (a convolution: input channels of its
-group · kernel area), fan_out that of output channels times the kernel area (a dense layer: units). A bias has the fans
-of the weight beside it.
+fan_in is the number of weights that one output value of the layer is a sum over (a convolution: input
+channels of its group · kernel area), fan_out that of output channels times the kernel area (a dense layer:
+units). A bias has the fans of the weight beside it.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -87,12 +87,12 @@ class _Scaled(Tagged):
     """A variance scaling by a name of its own."""
 
     scale: ClassVar[float]
-    mode = "fan_in"
+    mode: ClassVar[Mode] = "fan_in"
     distribution: ClassVar[Distribution]
 
 
 class HeNormal(_Scaled):
-    """Normal with variance 2 / fan_in. (Keras cuts it at twice the deviation; `variance_scaling` can.)"""
+    """Normal with variance 2 / fan_in. Keras cuts it at twice the deviation, as `variance_scaling` can."""
 
     kind = "he_normal"
     scale = 2.0
@@ -108,7 +108,10 @@ class HeUniform(_Scaled):
 
 
 class GlorotNormal(_Scaled):
-    """Normal with variance 2 / (fan_in + fan_out). (Keras cuts it at twice the deviation; `variance_scaling` can.)"""
+    """Normal with variance 2 / (fan_in + fan_out).
+
+    Keras cuts it at twice the deviation, as `variance_scaling` can.
+    """
 
     kind = "glorot_normal"
     scale = 1.0
@@ -126,7 +129,7 @@ class GlorotUniform(_Scaled):
 
 
 class LecunNormal(_Scaled):
-    """Normal with variance 1 / fan_in. (Keras cuts it at twice the deviation; `variance_scaling` can.)"""
+    """Normal with variance 1 / fan_in. Keras cuts it at twice the deviation, as `variance_scaling` can."""
 
     kind = "lecun_normal"
     scale = 1.0
@@ -150,9 +153,9 @@ class FanInUniform(_Scaled):
 
 
 class Orthogonal(Tagged):
-    """A random matrix of output channels × all else with orthonormal rows (or columns, if these are fewer), times `gain`.
+    """A random matrix with orthonormal rows, or columns if these are fewer, times `gain`. For weights only.
 
-    For weights only.
+    Its rows are the output channels, its columns all else.
     """
 
     kind = "orthogonal"
@@ -162,28 +165,29 @@ class Orthogonal(Tagged):
 
 
 Initializer = Annotated[
-    Zeros | Ones | ConstantValue | Normal | TruncatedNormal | Uniform | HeNormal | HeUniform | GlorotNormal | GlorotUniform
-    | LecunNormal | LecunUniform | FanInUniform | VarianceScaling | Orthogonal,
+
+    Zeros | Ones | ConstantValue | Normal | TruncatedNormal | Uniform | HeNormal | HeUniform | GlorotNormal
+    | GlorotUniform | LecunNormal | LecunUniform | FanInUniform | VarianceScaling | Orthogonal,
     OneOf(),
 ]  # fmt: skip
 """How a parameter starts."""
 
 
 class LayerInitializers(Strict):
-    """Other initialisers for some layers: their `weight` and their `bias` (of a norm: its scale and its shift)."""
+    """Initialisers for single layers: of their `weight` and `bias` (of a norm: its scale and its shift)."""
 
     weight: Initializer | None = None
     bias: Initializer | None = None
 
 
 class Initializers(Strict):
-    """What parameters start from, by kind: weights of convolutions (`conv`, all kinds of them) and of dense layers, biases.
+    """What parameters start from: weights of convolutions (`conv`: all kinds) and dense layers, biases.
 
-    `layers` says it for single layers by path or pattern, as in `{"fc*": {bias: {constant: 1}}}`; the last that matches
-    counts. Norms start with scale 1 and shift 0, `prelu` with the slope 0.25.
+    `layers` says it for single layers by path or pattern, as in `{"fc*": {bias: {constant: 1}}}`; the last
+    that matches counts. Norms start with scale 1 and shift 0, `prelu` with the slope 0.25.
     """
 
     conv: Initializer = Field(default_factory=HeNormal)
     dense: Initializer = Field(default_factory=GlorotUniform)
     bias: Initializer = Field(default_factory=Zeros)
-    layers: dict[str, LayerInitializers] = {}
+    layers: dict[str, LayerInitializers] = Field(default={})

@@ -19,9 +19,10 @@ from cnnspec.spec.tagged import OneOf, Section, Strict, Tagged, place
 class CrossEntropy(Tagged):
     """Cross-entropy of the softmax of the network's outputs, the mean over the samples of a step.
 
-    `label_smoothing` ε makes the class's target 1 − ε + ε/K and every other one ε/K, for K classes. `class_weights`
-    multiplies a sample's loss by the weight of its class; the sum is still divided by the number of samples. `balanced`
-    takes n / (K·n_c), for n_c training images of class c out of n. Mixed samples have the mixed weight.
+    `label_smoothing` ε makes the class's target 1 − ε + ε/K and every other one ε/K, for K classes.
+    `class_weights` multiplies a sample's loss by the weight of its class; the sum is still divided by the
+    number of samples. `balanced` takes n / (K·n_c), for n_c training images of class c out of n. Mixed
+    samples have the mixed weight.
 
     Outputs that are used in training only add their own cross-entropy, times their `loss_weight` in the spec.
     """
@@ -67,7 +68,7 @@ class TopK(_Metric):
 
 
 class PerClass(_Metric):
-    """Precision, recall and number of images for every class: a table at the end of training, not to be monitored."""
+    """Precision, recall and number of images of every class: a table at the end, not to be monitored."""
 
     kind = "per_class"
 
@@ -77,7 +78,7 @@ class PerClass(_Metric):
 
 
 class ConfusionMatrix(_Metric):
-    """How many images of each class (rows) were taken for which (columns): at the end, not to be monitored."""
+    """How many images of each class (rows) were taken for which (columns): not to be monitored either."""
 
     kind = "confusion_matrix"
 
@@ -90,7 +91,7 @@ Metric = Annotated[Accuracy | TopK | PerClass | ConfusionMatrix, OneOf()]
 
 
 class GlobalNorm(Tagged):
-    """Multiplies all gradients by min(1, `maximum` / (n + 1e-6)), where n is the norm of all of them together."""
+    """Multiplies all gradients by min(1, `maximum` / (n + 1e-6)), for the norm n of all of them together."""
 
     kind = "global_norm"
     main = "maximum"
@@ -122,8 +123,8 @@ Clip = Annotated[GlobalNorm | ParameterNorm | Value, OneOf()]
 class Ema(Section):
     """Running averages of the weights, which are evaluated and kept in place of them.
 
-    After every step, average ← `decay`·average + (1 − `decay`)·weight; after the first, it is the weight itself.
-    Running statistics of norms are not averaged but taken as they are.
+    After every step, average ← `decay`·average + (1 − `decay`)·weight; after the first, it is the weight
+    itself. Running statistics of norms are not averaged but taken as they are.
     """
 
     main = "decay"
@@ -134,8 +135,8 @@ class Ema(Section):
 class EarlyStop(Section):
     """Ends training when `monitor` has not improved for `patience` epochs in a row.
 
-    It improves where it is better than its best so far by more than `min_delta`. `restore_best` ends with the weights of
-    the best epoch, not of the last.
+    It improves where it is better than its best so far by more than `min_delta`. `restore_best` ends with the
+    weights of the best epoch, not of the last.
     """
 
     main = "patience"
@@ -149,8 +150,8 @@ class EarlyStop(Section):
 class Checkpoints(Section):
     """What is kept on disk: the state of training after every `every` epochs, and after the last.
 
-    `keep` is how many of these stay, the newest ones, or `all`. `best` names a monitor: the weights of its best epoch
-    are kept as well.
+    `keep` is how many of these stay, the newest ones, or `all`. `best` names a monitor: the weights of its
+    best epoch are kept as well.
     """
 
     main = "every"
@@ -163,21 +164,22 @@ class Checkpoints(Section):
 class Recipe(Strict):
     """All there is to training. Only `optimizer`, `epochs` and `batch_size` must be written.
 
-    One step takes `gradient_accumulation` batches of `batch_size` images, over all devices together, and updates the
-    weights once, with the gradient of the mean loss over all these images. An epoch shows every training image once, in
-    a new order; its last step takes what is left.
+    One step takes `gradient_accumulation` batches of `batch_size` images, over all devices together, and
+    updates the weights once, with the gradient of the mean loss over all these images. An epoch shows every
+    training image once, in a new order; its last step takes what is left.
 
-    `precision`: `float32`; or `mixed_bfloat16`, `mixed_float16`, where convolutions and dense layers compute in 16 bits
-    and weights, norms, softmax and loss stay in 32. `mixed_float16` scales the loss so that small gradients survive, and
-    skips a step whose gradients are not finite.
+    `precision`: `float32`; or `mixed_bfloat16`, `mixed_float16`, where convolutions and dense layers compute
+    in 16 bits and weights, norms, softmax and loss stay in 32. `mixed_float16` scales the loss so that small
+    gradients survive, and skips a step whose gradients are not finite.
 
     `clip` limits gradients after accumulation, before the optimiser and its decay.
 
-    A `monitor` is `loss` or the name of a metric, of the training images, or with `validation_` in front of the ones held
-    out: `validation_loss`, `validation_accuracy`, `validation_top_5`. A loss is better when lower, a metric when higher.
+    A `monitor` is `loss` or the name of a metric, of the training images, or with `validation_` in front of
+    the ones held out: `validation_loss`, `validation_accuracy`, `validation_top_5`. A loss is better when
+    lower, a metric when higher.
 
-    `seed` decides all that is drawn: first weights, order, augmentation, dropout. One framework repeats its own run;
-    across frameworks only the first weights are the same.
+    `seed` decides all that is drawn: first weights, order, augmentation, dropout. One framework repeats its
+    own run; across frameworks only the first weights are the same.
     """
 
     name: str = ""
@@ -185,7 +187,7 @@ class Recipe(Strict):
     description: str = ""
     data: Data = Field(default_factory=Sample)
     split: Split | None = None
-    augment: list[Augmentation] = []
+    augment: list[Augmentation] = Field(default=[])
     initializers: Initializers = Field(default_factory=Initializers)
     optimizer: Optimizer
     schedule: Schedule = Field(default_factory=Constant)

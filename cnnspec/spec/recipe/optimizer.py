@@ -1,10 +1,12 @@
 """Optimisers. Their meaning is PyTorch's, written out; every framework does exactly this.
 
-In the formulas w is a weight, η the rate that the schedule gives, t counts steps from 1, and g is the gradient: of the
-mean loss over all samples of the step, then clipped, then with l2·w added.
+In the formulas w is a weight, η the rate that the schedule gives, t counts steps from 1, and g is the
+gradient: of the mean loss over all samples of the step, then clipped, then with l2·w added.
 """
 
 from typing import Annotated, Literal
+
+from pydantic import Field
 
 from cnnspec.ops.fields import Fraction, Positive
 from cnnspec.spec.recipe.fields import Betas, NonNegative
@@ -17,7 +19,7 @@ class _Optimizer(Tagged):
     main = "learning_rate"
 
     learning_rate: Positive
-    exclude: list[Undecayed] = []
+    exclude: list[Undecayed] = Field(default=[])
 
 
 class _Decaying(_Optimizer):
@@ -40,8 +42,8 @@ class Sgd(_Decaying):
 class Adam(_Decaying):
     """m ← β₁·m + (1 − β₁)·g and v ← β₂·v + (1 − β₂)·g², then w ← w − η·m̂ / (√v̂ + ε).
 
-    m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ): ε is added after the correction. `betas` is [β₁, β₂]. With `amsgrad`, v̂ is
-    made of the largest v so far.
+    m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ): ε is added after the correction. `betas` is [β₁, β₂]. With
+    `amsgrad`, v̂ is made of the largest v so far.
     """
 
     kind = "adam"
@@ -75,7 +77,8 @@ class AdamW(_Optimizer):
 class RmsProp(_Decaying):
     """v ← ρ·v + (1 − ρ)·g², then w ← w − η·g / (√v + ε): ε is added outside the root.
 
-    `centered` takes v − ḡ² for v, with ḡ ← ρ·ḡ + (1 − ρ)·g. With `momentum` μ, b ← μ·b + g / (√v + ε) and w ← w − η·b.
+    `centered` takes v − ḡ² for v, with ḡ ← ρ·ḡ + (1 − ρ)·g. With `momentum` μ, b ← μ·b + g / (√v + ε) and w ←
+    w − η·b.
     """
 
     kind = "rmsprop"
@@ -105,7 +108,10 @@ class Adadelta(_Decaying):
 
 
 class Adamax(_Decaying):
-    """m ← β₁·m + (1 − β₁)·g and u ← max(β₂·u, |g| + ε), then w ← w − η/(1 − β₁ᵗ) · m/u. `betas` is [β₁, β₂]."""
+    """m ← β₁·m + (1 − β₁)·g and u ← max(β₂·u, |g| + ε), then w ← w − η/(1 − β₁ᵗ)·m/u.
+
+    `betas` is [β₁, β₂].
+    """
 
     kind = "adamax"
 
@@ -116,7 +122,8 @@ class Adamax(_Decaying):
 class Nadam(_Decaying):
     """`adam` with Nesterov's momentum, whose weight grows: μₜ = β₁·(1 − ½·0.96^(t·`momentum_decay`)).
 
-    m and v as in `adam`, then w ← w − η·[μₜ₊₁·m/(1 − μ₁⋯μₜ₊₁) + (1 − μₜ)·g/(1 − μ₁⋯μₜ)] / (√v̂ + ε). `betas` is [β₁, β₂].
+    m and v as in `adam`, then w ← w − η·[μₜ₊₁·m/(1 − μ₁⋯μₜ₊₁) + (1 − μₜ)·g/(1 − μ₁⋯μₜ)] / (√v̂ + ε). `betas`
+    is [β₁, β₂].
     """
 
     kind = "nadam"
@@ -131,10 +138,11 @@ Optimizer = Annotated[Sgd | Adam | AdamW | RmsProp | Adagrad | Adadelta | Adamax
 
 `learning_rate` is the rate that the schedule starts from; `one_cycle` rises to it.
 
-Two decays pull weights towards 0, and a recipe has one of them at most. `l2` adds l2·w to the gradient, after clipping
-(PyTorch's `weight_decay`; the gradient of Keras's `regularizers.L2(l2 / 2)`); it is no part of the reported loss.
-`decoupled_weight_decay` d does w ← w − η·d·w before the step, beside the gradient (Keras's `weight_decay`).
+Two decays pull weights towards 0, and a recipe has one of them at most. `l2` adds l2·w to the gradient, after
+clipping (PyTorch's `weight_decay`; the gradient of Keras's `regularizers.L2(l2 / 2)`); it is no part of the
+reported loss. `decoupled_weight_decay` d does w ← w − η·d·w before the step, beside the gradient (Keras's
+`weight_decay`).
 
-`exclude` lists what neither decay touches: `bias` (of convolutions and dense layers), `norm` (scale and shift of
-norms), `prelu` (slopes).
+`exclude` lists what neither decay touches: `bias` (of convolutions and dense layers), `norm` (scale and shift
+of norms), `prelu` (slopes).
 """

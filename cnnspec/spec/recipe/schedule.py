@@ -1,8 +1,8 @@
 """Learning-rate schedules: the factor on the optimiser's learning rate, as a function of time.
 
-Time is counted in epochs from the start of training. `per: step` changes the rate at every step: with n steps in an
-epoch, step k (from 0) has the rate of time k/n. `per: epoch` keeps it within an epoch: all its steps have the rate of
-the time at which it starts. A step is one update of the weights.
+Time is counted in epochs from the start of training. `per: step` changes the rate at every step: with n steps
+in an epoch, step k (from 0) has the rate of time k/n. `per: epoch` keeps it within an epoch: all its steps
+have the rate of the time at which it starts. A step is one update of the weights.
 """
 
 from typing import Annotated, Literal
@@ -17,9 +17,10 @@ Per = Literal["epoch", "step"]
 
 
 class Warmup(Section):
-    """The first `epochs` of training, at lower rates: every step's rate by the schedule is multiplied by a factor.
+    """The first `epochs` of training, at lower rates: each step's is the schedule's, times a factor.
 
-    `linear` rises from `start` to 1: start + (1 − start)·time/epochs. `constant` stays at `start` and then jumps to 1.
+    `linear` rises from `start` to 1: start + (1 − start)·time/epochs. `constant` stays at `start` and then
+    jumps to 1.
     """
 
     main = "epochs"
@@ -50,7 +51,7 @@ class Step(_Schedule):
 
 
 class MultiStep(_Schedule):
-    """Times `factor` at each of `milestones`: [30, 60] keeps the rate for 30 epochs, and changes it as the 31st begins."""
+    """Times `factor` at each of `milestones`: at 30, the 31st epoch is the first with the new rate."""
 
     kind = "multi_step"
     main = "milestones"
@@ -72,8 +73,8 @@ class Exponential(_Schedule):
 class Polynomial(_Schedule):
     """From the learning rate η down to `minimum`: minimum + (η − minimum)·(1 − p)^`power`.
 
-    p rises evenly from 0, when the warm-up ends, to 1 at the time `until`: the end of training, unless it is given.
-    Afterwards the rate stays. A `power` of 1 is a straight line.
+    p rises evenly from 0, when the warm-up ends, to 1 at the time `until`: the end of training, unless it is
+    given. Afterwards the rate stays. A `power` of 1 is a straight line.
     """
 
     kind = "polynomial"
@@ -99,10 +100,11 @@ class Restarts(Section):
 
 
 class Cosine(_Schedule):
-    """From the learning rate η down to `minimum`, along half a cosine: minimum + (η − minimum)·(1 + cos πp)/2.
+    """From the learning rate η down to `minimum` along half a cosine: minimum + (η − minimum)(1 + cos πp)/2.
 
-    p rises evenly from 0, when the warm-up ends, to 1 at the time `until`: the end of training, unless it is given.
-    Afterwards the rate stays. With `restarts`, p rises from 0 to 1 in every round, up to the end of training.
+    p rises evenly from 0, when the warm-up ends, to 1 at the time `until`: the end of training, unless it is
+    given. Afterwards the rate stays. With `restarts`, p rises from 0 to 1 in every round, up to the end of
+    training.
     """
 
     kind = "cosine"
@@ -114,18 +116,22 @@ class Cosine(_Schedule):
 
 
 class OneCycle(Tagged):
-    """Up to the learning rate η and down again over all of training, step by step. It takes no warm-up: it has one.
+    """Up to the learning rate η and down again over all of training, step by step, without a `warmup`.
 
-    Of T steps, counted from 0, the first has the rate η/`initial_divisor`, step `rise`·T − 1 has η, and the last, T − 1,
-    has η/`initial_divisor`/`final_divisor`; between them the rate follows half a cosine, or a straight line
-    (`shape: linear`). Momentum stays as it is.
+    Of T steps, counted from 0, the first has the rate η/`initial_divisor`, step `rise`·T − 1 has η, and the
+    last, T − 1, has η/`initial_divisor`/`final_divisor`; between them the rate follows half a cosine, or a
+    straight line (`shape: linear`). Momentum stays as it is.
     """
 
     kind = "one_cycle"
 
     rise: Share = 0.3
-    initial_divisor: Annotated[float, Field(ge=1, allow_inf_nan=False, description="A number of at least 1.")] = 25.0
-    final_divisor: Annotated[float, Field(ge=1, allow_inf_nan=False, description="A number of at least 1.")] = 1e4
+    initial_divisor: Annotated[
+        float, Field(ge=1, allow_inf_nan=False, description="A number of at least 1.")
+    ] = 25.0
+    final_divisor: Annotated[
+        float, Field(ge=1, allow_inf_nan=False, description="A number of at least 1.")
+    ] = 1e4
     shape: Literal["cosine", "linear"] = "cosine"
 
     @property
@@ -136,8 +142,9 @@ class OneCycle(Tagged):
 class ReduceOnPlateau(_Schedule):
     """Times `factor`, down to `minimum`, when `monitor` has not improved for `patience` epochs in a row.
 
-    It improves where it is better than its best so far by more than `min_delta`. For `cooldown` epochs after a
-    reduction nothing is counted. Patience is that of `early_stop`: PyTorch counts one epoch less for the same.
+    It improves where it is better than its best so far by more than `min_delta`. For `cooldown` epochs after
+    a reduction nothing is counted. Patience is that of `early_stop`: PyTorch counts one epoch less for the
+    same.
     """
 
     kind = "reduce_on_plateau"
@@ -153,5 +160,3 @@ class ReduceOnPlateau(_Schedule):
 Schedule = Annotated[
     Constant | Step | MultiStep | Exponential | Polynomial | Cosine | OneCycle | ReduceOnPlateau, OneOf()
 ]
-
-

@@ -1,0 +1,33 @@
+"""Help for the names that PyTorch and Keras use in training."""
+
+HINTS = {
+    "lr": "it is called `learning_rate`",
+    "beta_1": "`betas` is [beta_1, beta_2]",
+    "beta_2": "`betas` is [beta_1, beta_2]",
+    "eps": "it is called `epsilon`",
+    "alpha": "it is called `rho`",
+    "weight_decay": "`l2` is added to the gradient (PyTorch's `weight_decay`), "
+    "`decoupled_weight_decay` is apart from it (Keras's, and `adamw`'s)",
+    "mode": "it follows from the monitor: a loss is better when lower, a metric when higher",
+    "gamma": "it is called `factor`",
+    "decay_rate": "it is called `factor`",
+    "step_size": "it is called `every`",
+    "eta_min": "it is called `minimum`",
+    "min_lr": "it is called `minimum`",
+    "T_max": "the cosine ends with training, or at `until`",
+    "T_0": "`restarts: {every: …}`",
+    "T_mult": "`restarts: {growth: …}`",
+    "pct_start": "it is called `rise`",
+    "div_factor": "it is called `initial_divisor`",
+    "final_div_factor": "it is called `final_divisor`",
+    "max_norm": "it is called `maximum`",
+    "clipnorm": "`clip: {parameter_norm: …}`",
+    "clipvalue": "`clip: {value: …}`",
+    "global_clipnorm": "`clip: {global_norm: …}`",
+    "restore_best_weights": "it is called `restore_best`",
+    "xavier_uniform": "it is called `glorot_uniform`",
+    "xavier_normal": "it is called `glorot_normal`",
+    "kaiming_uniform": "it is called `he_uniform`",
+    "kaiming_normal": "it is called `he_normal`",
+    "StepLR": "it is called `step`",
+}
