@@ -13,7 +13,7 @@ from typing import Any
 
 from cnnspec.diagnostics.catalog import CATALOG
 from cnnspec.ops import OPS, Maps, Op, OpError, Shape, Vector
-from cnnspec.spec.schema_layers import describe, meaning
+from cnnspec.spec.schema_ops import describe, meaning, option_forms
 from cnnspec.spec.schema_values import shortest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,12 +32,13 @@ def ops_page() -> str:
     """The reference of all ops, by the module that declares them."""
     parts = [
         "# Ops\n",
-        "Every operation of the language. A layer is written `{conv: 64, kernel: 3}`: the key names the op, its value is "
-        "the op's main option, the other keys are options. Ops without a main option are written as a bare word, or with "
-        "their options in a mapping: `{batch_norm: {epsilon: 0.001}}`. Instead of a value, an option also takes an "
-        "[expression](language.md#expressions). `defaults:` can supply any option, so `required` means: here or there.\n",
-        "Shapes are channels × height × width, a window's [height, width]. Parameters are listed with their shape in the "
-        "canonical layout, for the example above them; statistics are not trained.\n",
+        "Every operation of the language. A layer is written `{conv: 64, kernel: 3}`: the key names the op, "
+        "its value is the op's main option, the other keys are options. Ops without a main option are "
+        "written as a bare word, or with their options in a mapping: `{batch_norm: {epsilon: 0.001}}`. "
+        "Instead of a value, an option also takes an [expression](language.md#expressions). `defaults:` can "
+        "supply any option, so `required` means: here or there.\n",
+        "Shapes are channels × height × width. Parameters are listed with their shape in the canonical "
+        "layout, for an example; statistics are not trained.\n",
         "Beside its options, every layer takes `name`, `from`, `if`, `repeat` and `first` "
         "([language](language.md#layers)).\n",
     ]
@@ -72,7 +73,7 @@ def _op(op: type[Op]) -> str:
     lines[2:] = [" ".join(lines[2:]) + "\n"]
     if op.model_fields:
         lines += ["| option | value | default |", "|---|---|---|"]
-        fields = op.model_json_schema()["properties"]
+        fields = option_forms(op)
         names = sorted(
             fields, key=lambda name: (name != op.main, name not in op.model_json_schema().get("required", []))
         )
@@ -92,20 +93,17 @@ def _row(op: type[Op], name: str, field: dict[str, Any]) -> str:
     return f"| `{name}` | {_written(field) or meaning(op, name)} | {default} |"
 
 
-def _written(field: dict[str, Any]) -> str:
-    """What may be written for an option."""
-    if field.get("type") == "boolean":
-        return "`true` or `false`"
-    if "enum" in field:
-        return " or ".join(f"`{name}`" for name in field["enum"])
-    return next(
-        (
-            form["description"].rstrip(".")
-            for form in (field, *field.get("anyOf", ()))
-            if "description" in form
-        ),
-        "",
-    )
+def _written(form: dict[str, Any]) -> str:
+    """What may be written for an option, from its JSON Schema."""
+    if "description" in form:
+        return str(form["description"]).rstrip(".")
+    if "enum" in form or "const" in form:
+        return " or ".join(f"`{name}`" for name in form.get("enum", [form.get("const")]))
+    if "anyOf" in form:
+        return " or ".join(filter(None, map(_written, form["anyOf"])))
+    if form.get("type") == "array":
+        return f"a list: {_written(form['items'])}"
+    return {"boolean": "`true` or `false`", "string": "text"}.get(form.get("type", ""), "")
 
 
 def _parameters(op: type[Op]) -> str:
@@ -128,7 +126,7 @@ def _given(built: Op) -> dict[str, Any]:
 def _example(op: type[Op]) -> tuple[Op, Shape]:
     """The op with its required options set, and an input that it takes."""
     values: dict[str, Any] = {}
-    fields = op.model_json_schema()["properties"]
+    fields = option_forms(op)
     for name, field in op.model_fields.items():
         if field.is_required():
             values[name] = 3 if "anyOf" in fields[name] else 32
@@ -146,8 +144,8 @@ def errors_page() -> str:
     """The catalogue of diagnostics."""
     lines = [
         "# Diagnostics\n",
-        "What `cnnspec` says about a spec. Every diagnostic has a slug, shown in brackets behind its severity; slugs do "
-        "not change, messages may. An error stops compilation; a warning does not.\n",
+        "What `cnnspec` says about a spec. Every diagnostic has a slug, shown in brackets behind its "
+        "severity; slugs do not change, messages may. An error stops compilation; a warning does not.\n",
         "| slug | severity | meaning |",
         "|---|---|---|",
         *(f"| `{slug}` | {entry.severity} | {entry.meaning} |" for slug, entry in CATALOG.items()),

@@ -7,6 +7,7 @@ from cnnspec.graph.freeze import covers
 from cnnspec.graph.model import Graph
 from cnnspec.ops import Maps, Vector
 from cnnspec.spec.recipe import Recipe
+from cnnspec.spec.recipe.model import TopK
 
 
 def check_recipe(recipe: Recipe, graph: Graph, report: Report) -> None:
@@ -38,7 +39,7 @@ def _check_classes(recipe: Recipe, classes: int, report: Report) -> None:
         message = f"{len(weights)} class weights, but {network}"
         report.add("recipe-conflict", message, recipe.span("loss", "class_weights"))
     for i, metric in enumerate(recipe.metrics):
-        if metric.kind == "top_k" and metric.k > classes:
+        if isinstance(metric, TopK) and metric.k > classes:
             report.add(
                 "recipe-conflict",
                 f"`{metric.name}` needs more classes, {network}",

@@ -153,9 +153,9 @@ class _Reader:
         if isinstance(event, yaml.ScalarEvent):
             node = self._scalar(event)
         elif isinstance(event, yaml.SequenceStartEvent):
-            node = self._sequence(events, start, depth, event.flow_style)
+            node = self._sequence(events, start, depth, bool(event.flow_style))
         else:
-            node = self._mapping(events, start, depth, event.flow_style)
+            node = self._mapping(events, start, depth, bool(event.flow_style))
         if event.anchor:
             self.anchors[event.anchor] = node
         return node
@@ -168,7 +168,7 @@ class _Reader:
                 "unknown-alias",
                 f"no anchor `&{event.anchor}` is complete before this alias",
                 span,
-                help="an anchor must come first, and cannot contain itself",
+                help="an anchor comes first, and does not contain itself; text that starts with `*` is quoted",
             )
         self.nodes += node.size
         if self.nodes > MAX_NODES:

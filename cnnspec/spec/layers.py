@@ -15,7 +15,7 @@ from cnnspec.ops import Op
 from cnnspec.source import Node
 
 if TYPE_CHECKING:
-    from cnnspec.spec.parser import Parser
+    from cnnspec.spec.block_reader import BlockReader
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -144,7 +144,7 @@ class Block:
     args: dict[str, Arg | None]
     let: dict[str, Arg]
     body: Body
-    parser: Parser
+    parser: BlockReader
     description: str = ""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Mapping as Dict
-from copy import copy
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,12 +17,22 @@ from cnnspec.ops import Maps, Shape
 from cnnspec.ops.fields import MAX
 from cnnspec.source import Mapping, Node, Scalar, Sequence, locate, read_file, read_value
 from cnnspec.spec.document import Spec
-from cnnspec.spec.layers import Block, BlockLayer, Body, BranchesLayer, Layer, ResidualLayer, StageLayer, TableLayer
-from cnnspec.spec.locate import find
-from cnnspec.spec.parser import Parser, describe, expression_span, is_null
+from cnnspec.spec.layers import (
+    Block,
+    BlockLayer,
+    Body,
+    BranchesLayer,
+    Layer,
+    ResidualLayer,
+    StageLayer,
+    TableLayer,
+)
+from cnnspec.spec.locate import find, name_beside
+from cnnspec.spec.parser import Parser
 from cnnspec.spec.problems import listed
 from cnnspec.spec.sections import InputSection, PreprocessSection, TransferSection
 from cnnspec.spec.transfer import keep_layers, read_transfer
+from cnnspec.spec.values import describe, expression_span, is_null
 from cnnspec.spec.version import LANGUAGE, check_version
 
 TOP_LEVEL = (
@@ -85,12 +95,11 @@ def _read_extended(path: Path, name: str, report: Report, files: list[Path], spa
         return root
     if not isinstance(extends, Scalar) or not extends.text:
         report.add("bad-value", f"`extends` names one spec, got {describe(extends)}", extends.span)
-        return root
+        return None
     base_path = find(extends.text, report, relative_to=path.parent, span=extends.span)
     if base_path is None:
         return None
-    base_name = str(Path(name).parent / extends.text) if base_path.parent == path.parent and "/" in name else base_path.name
-    base = _read_extended(base_path, base_name, report, files, extends.span)
+    base = _read_extended(base_path, name_beside(base_path, extends), report, files, extends.span)
     return None if base is None else _merge(base, root)
 
 
@@ -98,11 +107,10 @@ def _merge(base: Mapping, over: Mapping) -> Mapping:
     """`over` on top of `base`: sections by key, defaults by kind and option; null takes a section away."""
     entries = {k: v for k, v in base.entries.items() if k not in ("name", "cite", "description", "extends")}
     for key, (key_node, value) in over.entries.items():
-        if key in entries and is_null(value):
-            del entries[key]
-            continue
         below = entries.get(key, (None, None))[1]
-        if key == "train" and below:
+        if is_null(value) or (below and is_null(below)):
+            pass
+        elif key == "train" and below:
             value = _merge_train(below, value)
         elif key in _MERGED and isinstance(value, Mapping) and isinstance(below, Mapping):
             value = _merge_entries(below, value, deep=key == "defaults")
@@ -344,7 +352,7 @@ class _Loader:
         source = item.span.source.path
         folder = source.parent if source else self.files[0].parent
         path = find(item.text, self.report, relative_to=folder, span=item.span, within="blocks")
-        library = read_file(path, path.name, self.report) if path else None
+        library = read_file(path, name_beside(path, item), self.report) if path else None
         if library is None:
             return False
         if not isinstance(library, Mapping) or not isinstance(library.get("blocks"), Mapping):

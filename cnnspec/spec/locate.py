@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from cnnspec.diagnostics import Report, Source, Span, did_you_mean
+from cnnspec.source import Scalar
 
 DEFAULT = "cnnspec.yaml"
 
@@ -28,6 +30,13 @@ def zoo_folder() -> Path:
 def zoo() -> list[str]:
     """The names of the zoo's networks, sorted."""
     return sorted(path.stem for path in zoo_folder().glob("*.yaml"))
+
+
+def name_beside(path: Path, reference: Scalar) -> str:
+    """What to call the file found at `path` for a `reference` in another file: as seen from where that one is named."""
+    if path.is_relative_to(zoo_folder()):
+        return path.name
+    return os.path.normpath(Path(reference.span.source.name).parent / reference.text)
 
 
 def find(

@@ -25,8 +25,8 @@ _EXPECTED = {
     "greater_than": "more than {gt}",
     "less_than_equal": "at most {le}",
     "less_than": "less than {lt}",
-    "too_short": "at least {min_length} entries",
-    "too_long": "at most {max_length} entries",
+    "too_short": "{min_length} or more entries",
+    "too_long": "{max_length} or fewer entries",
     "string_pattern_mismatch": "text of another form",
     "string_too_short": "text",
 }
@@ -97,6 +97,9 @@ def report_invalid(
             report.add(slug, message.format(**context), place(loc, kind != "no_main"), help=help, path=path)
         else:
             text, help = _describe(finding)
+            if field == "[key]":  # pydantic's name for a key that is itself wrong
+                report.add("unknown-name", f"{_in(what, loc[:-2])}: {text}", place(loc[:-1], True), help=help, path=path)
+                continue
             named = f"`{field}`" if isinstance(loc[-1] if loc else 0, str) else "" if loc else what
             report.add(
                 "bad-value", f"{named}: {text}" if named else text, place(loc, False), help=help, path=path
@@ -144,5 +147,5 @@ def shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
-        return "a list"
+        return "a list" if value else "an empty list"
     return show(value)

@@ -1,7 +1,8 @@
 """The JSON Schema of the language (draft 2020-12), generated from the ops and the models of the sections.
 
-It describes structure: keys, types, choices. What only expansion can know (names of layers, arguments of blocks, shapes,
-and options that `defaults:` may supply) is left to `cnnspec validate`; nothing that cnnspec accepts is refused here.
+It describes structure: keys, types, choices. What only expansion can know (names of layers, arguments of
+blocks, shapes, options that `defaults:` may supply) is left to `cnnspec validate`. Nothing that cnnspec
+accepts is refused.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from pydantic import BaseModel
 
 from cnnspec.ops import OPS
 from cnnspec.spec.loader import TOP_LEVEL
-from cnnspec.spec.parser import COMMON, STRUCTURES
 from cnnspec.spec.recipe import Recipe
-from cnnspec.spec.schema_layers import defaults, layer_definitions
+from cnnspec.spec.schema_layers import layer_definitions
+from cnnspec.spec.schema_ops import defaults, op_definitions
 from cnnspec.spec.schema_values import (
     BLOCK_NAME,
     NAME,
@@ -28,7 +29,7 @@ from cnnspec.spec.schema_values import (
 )
 from cnnspec.spec.sections import InputSection, PreprocessSection, TransferSection
 from cnnspec.spec.version import LANGUAGE
-from cnnspec.spec.version import LANGUAGE
+from cnnspec.spec.words import COMMON, STRUCTURES
 
 _LAYERS: Json = {"$ref": "#/$defs/layers"}
 _MODELS: dict[str, type[BaseModel]] = {
@@ -40,7 +41,7 @@ _MODELS: dict[str, type[BaseModel]] = {
 
 def language_schema() -> dict[str, Any]:
     """The whole schema, as plain data."""
-    definitions = value_definitions() | layer_definitions()
+    definitions = value_definitions() | layer_definitions() | op_definitions()
     sections = _sections(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -58,7 +59,7 @@ def language_schema() -> dict[str, Any]:
 
 
 def _complete() -> Json:
-    """What a spec needs that inherits nothing: null, which takes away what is inherited, has nothing to take away."""
+    """What a spec needs that inherits nothing, and so has nothing that null could take away."""
     there: Json = {"additionalProperties": {"type": "object"}}
     return {
         "required": ["cnnspec", "input", "layers"],
@@ -97,8 +98,8 @@ def _sections(definitions: dict[str, Json]) -> dict[str, Json]:
         "cite": text("Where the network is published, such as `arXiv:1512.03385`."),
         "description": text("What the network is, in a sentence."),
         "extends": {
-            "description": "The spec that this one changes: a file, or a network of the zoo. Sections are merged by key; "
-            "null takes something away.",
+            "description": "The spec that this one changes: a file, or a network of the zoo. Sections are "
+            "merged by key; null takes something away.",
             "type": ["string", "null"],
             "minLength": 1,
         },
@@ -211,7 +212,7 @@ def _train(definitions: dict[str, Json]) -> Json:
 
 def _whole_recipe() -> Json:
     """What a recipe needs that changes no other."""
-    needed = Recipe.model_json_schema()["required"]
+    needed = [name for name, field in Recipe.model_fields.items() if field.is_required()]
     return {
         "if": {"type": "object", "properties": {"recipe": {"type": "null"}}},
         "then": {"required": needed, "properties": {name: {"not": {"type": "null"}} for name in needed}},

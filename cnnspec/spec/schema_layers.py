@@ -1,17 +1,16 @@
 """The part of the language's JSON Schema that says what a layer is, generated from the ops.
 
-A layer is a mapping, so its schema first asks which key says what the layer is (`if`), and then what may stand beside it
-(`then`): a mistake is reported for the op that was meant. A mapping without a known kind is a call of a block, of which
-the schema knows no more than the options that every layer takes.
+A layer is a mapping, so its schema first asks which key says what the layer is (`if`), and then what may
+stand beside it (`then`): a mistake is reported for the op that was meant. A mapping without a known kind is a
+call of a block, of which the schema knows no more than the options that every layer takes.
 """
 
 from __future__ import annotations
 
-import re
-
-from cnnspec.ops import OPS, Op
+from cnnspec.ops import OPS
 from cnnspec.spec.naming import NAME as PATH_NAME
-from cnnspec.spec.parser import BLOCK_KEYS, COMMON, SHORTCUTS, STRUCTURES, options
+from cnnspec.spec.op_reader import options
+from cnnspec.spec.schema_ops import describe, option, value_of
 from cnnspec.spec.schema_values import (
     BLOCK_NAME,
     EXPRESSION,
@@ -21,11 +20,9 @@ from cnnspec.spec.schema_values import (
     VARIABLE,
     Json,
     names,
-    null_or,
-    or_expression,
     text,
-    unwrapped,
 )
+from cnnspec.spec.words import BLOCK_KEYS, COMMON, SHORTCUTS, STRUCTURES
 
 _COMMON: dict[str, Json] = {
     "name": NAME,
@@ -45,8 +42,8 @@ _COMMON: dict[str, Json] = {
     },
 }
 _STRUCTURES = {
-    "residual": "A body and a shortcut around it, added. Its parts lie beside the other layers, not a level below them.",
-    "stage": "A list of layers under a name of its own, built once for every value in `each`; `$i` counts from 1.",
+    "residual": "A body and a shortcut around it, added. Its parts have paths beside the other layers.",
+    "stage": "Layers under a name of their own, built once for every value in `each`; `$i` counts from 1.",
     "table": "A block used once a row, in the order of the rows.",
 }
 _REQUIRED = {"stage": ["do"], "table": ["rows"]}
@@ -66,60 +63,8 @@ def layer_definitions() -> dict[str, Json]:
         "branch": _nested("branch", merges=False),
         "body": _nested("residual's body", merges=True),
         "layer": {"anyOf": [_layer(()), _bare()]},
-        "norm": _attached("norm"),
-        "activation": _attached("activation"),
         "block": _block(),
-        **{f"{kind}.options": _options(op) for kind, op in OPS.items()},
     }
-
-
-def defaults(*, inherited: bool) -> Json:
-    """`defaults:`, options by kind of op. Over inherited ones, null takes a kind or an option away."""
-
-    def of(op: type[Op]) -> Json:
-        if not inherited:
-            return {"$ref": f"#/$defs/{op.kind}.options"}
-        keys = {name: null_or(_option(op, name)) for name in (*op.model_fields, *op.attaches)}
-        return {
-            "description": describe(op), "type": ["object", "null"], "properties": keys, "additionalProperties": False
-        }  # fmt: skip
-
-    return {
-        "type": "object",
-        "properties": {kind: of(op) for kind, op in OPS.items()},
-        "additionalProperties": False,
-    }
-
-
-def _options(op: type[Op]) -> Json:
-    """All options of an op and what it carries, none of them required: `defaults:` may hold the others."""
-    fields = op.model_json_schema()["properties"]
-    properties = {
-        name: or_expression(field) | {"description": meaning(op, name)} for name, field in fields.items()
-    }
-    for role in op.attaches:
-        properties[role] = {"$ref": f"#/$defs/{role}"}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-def describe(op: type[Op]) -> str:
-    """An op's description, with what its family has in common (the docstrings of private bases)."""
-    family = [
-        cls for cls in op.__mro__ if cls is op or (cls.__name__.startswith("_") and issubclass(cls, Op))
-    ]
-    return "\n\n".join(unwrapped(cls.__doc__) for cls in family if cls.__doc__)
-
-
-def meaning(op: type[Op], option: str) -> str:
-    """What may be written for an option, and the sentences of the op's description that mention it."""
-    field = op.model_json_schema()["properties"][option]
-    written = [k["description"] for k in (field, *field.get("anyOf", [])) if "description" in k][:1]
-    sentences = re.split(r"(?<=\.)\s+", describe(op))
-    return " ".join(written + [s for s in sentences if re.search(rf"`{option}\b", s)])
-
-
-def _option(op: type[Op], name: str) -> Json:
-    return {"$ref": f"#/$defs/{op.kind}.options/properties/{name}"}
 
 
 # ---- layers
@@ -197,33 +142,21 @@ def _keys(kind: str) -> dict[str, Json]:
         return _structure(kind)
     op = OPS[kind]
     common = {key: _COMMON[key] for key in COMMON}
-    given = {name: _option(op, name) for name in options(op)}
+    given = {name: option(op, name) for name in options(op)}
     if op.merges:
         del common["first"]
         return {kind: _merged(), **given, **common, "from": _merge_source()}
     common["first"] = {
         "description": _COMMON["first"]["description"],
         "type": "object",
-        "properties": {name: _option(op, name) for name in op.model_fields},
+        "properties": {name: option(op, name) for name in op.model_fields},
         "additionalProperties": False,
     }
-    return {kind: _value(op, options(op)), **given, **common}
-
-
-def _value(op: type[Op], beside: list[str]) -> Json:
-    """The value of an op's own key: its main option, or a mapping of those in `beside`; nothing, if all have defaults."""
-    if op.main:
-        return {"description": describe(op), "anyOf": [_option(op, op.main), {"type": "null"}]}
-    return {
-        "description": describe(op),
-        "type": ["object", "null"],
-        "properties": {name: _option(op, name) for name in beside},
-        "additionalProperties": False,
-    }
+    return {kind: value_of(op, options(op)), **given, **common}
 
 
 def _bare() -> Json:
-    """A layer as a word. Ops that need options are accepted, as `defaults:` may hold them, but not proposed."""
+    """A layer as a word. Ops that need options, which `defaults:` may hold, are accepted but not proposed."""
     proposed = [
         op
         for op in OPS.values()
@@ -240,7 +173,7 @@ def _bare() -> Json:
 
 
 def _nested(what: str, *, merges: bool) -> Json:
-    """A list of layers in which structures, and merges of branches unless `merges`, must be blocks of their own."""
+    """Layers among which structures, and merges of branches unless `merges`, must be blocks of their own."""
     refused: dict[str, Json | bool] = dict.fromkeys(STRUCTURES, False)
     if not merges:
         refused |= {kind: {"type": ["array", "null"]} for kind, op in OPS.items() if op.merges}
@@ -248,43 +181,6 @@ def _nested(what: str, *, merges: bool) -> Json:
         "description": f"Layers in order. A structure in a {what} must be a block of its own.",
         "type": "array",
         "items": {"$ref": "#/$defs/layer", "properties": refused},
-    }
-
-
-# ---- what is attached
-
-
-def _attached(role: str) -> Json:
-    """The norm or the activation of a layer."""
-    known = {kind: op for kind, op in OPS.items() if op.role == role}
-    rules: list[Json] = []
-    allowed: set[str] = set()
-    for kind, op in known.items():
-        own = [name for name in op.model_fields if name != op.main]
-        allowed |= {kind, *own}
-        keys = {kind: _value(op, own), **{name: _option(op, name) for name in own}}
-        rules.append(
-            {"if": {"required": [kind]}, "then": {"properties": keys, "additionalProperties": False}}
-        )
-    article = "An activation" if role == "activation" else "A norm"
-    return {
-        "description": f"{article} behind the layer: its name, a mapping with its options, an expression that names "
-        "it, or `none`.",
-        "anyOf": [
-            names(
-                ["none", None, *known],
-                ["Nothing, whatever the default.", "Nothing.", *map(describe, known.values())],
-            ),
-            {
-                "type": "object",
-                "minProperties": 1,
-                "properties": {kind: {"description": describe(op)} for kind, op in known.items()},
-                "propertyNames": {"enum": sorted(allowed)},
-                "anyOf": [{"required": [kind]} for kind in known],
-                "allOf": rules,
-            },
-            EXPRESSION,
-        ],
     }
 
 
@@ -378,7 +274,7 @@ def _block() -> Json:
     """A definition: a list of layers, or the one layer that it is."""
     keys = {
         "args": {
-            "description": "The arguments with their defaults (`required` where there is none), or a list of names.",
+            "description": "The arguments with their defaults (or `required`), or a list of names.",
             "anyOf": [
                 {"$ref": "#/$defs/variables"},
                 {"type": "array", "items": {"type": "string", "pattern": VARIABLE}},

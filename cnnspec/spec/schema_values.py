@@ -1,4 +1,4 @@
-"""JSON Schemas of single values: names, expressions, and options that take an expression in place of a value."""
+"""JSON Schemas of single values: names, expressions, and options that take an expression too."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from cnnspec.spec.parser import RESERVED
+from cnnspec.spec.words import RESERVED
 
 Json = dict[str, Any]
 
@@ -54,7 +54,7 @@ def value_definitions() -> dict[str, Json]:
             "items": {"$ref": "#/$defs/constant"},
         },
         "arguments": {
-            "description": "A block's arguments: a mapping, a list in the order of their definition, or the first one alone.",
+            "description": "A block's arguments: a mapping, a list in their order, or the first one alone.",
             "type": [*_SCALARS, "array", "object"],
             "items": VALUE,
             "additionalProperties": VALUE,
@@ -77,7 +77,7 @@ def unwrapped(docstring: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in inspect.cleandoc(docstring).split("\n\n"))
 
 
-def names(kinds: Iterable[str], meanings: Iterable[str]) -> Json:
+def names(kinds: Iterable[str | None], meanings: Iterable[str]) -> Json:
     """One of some names, each with its meaning for an editor to show."""
     return {"enum": list(kinds), "enumDescriptions": list(meanings)}
 

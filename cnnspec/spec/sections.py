@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cnnspec.expr import show
@@ -86,6 +86,16 @@ Layers = Annotated[Any, WithJsonSchema({"$comment": "layers"})]
 """A list of layers; read by the parser of layers, not by pydantic."""
 
 
+Replacement = Annotated[
+    Annotated[list[Pattern], Tag("paths")] | Annotated[dict[str, Layers | None], Tag("layers")],
+    Discriminator(
+        lambda value: {list: "paths", dict: "layers"}.get(type(value)),
+        custom_error_type="bad_value",
+        custom_error_message="expected a list of paths, or a mapping from paths to layers",
+    ),
+]
+
+
 class FeaturesSection(Strict):
     """Features taken at a layer, and the new classifier on top of them: everything behind that layer is dropped."""
 
@@ -105,7 +115,7 @@ class TransferCase(Strict):
     description: str = ""
     freeze: list[Pattern] = []
     freeze_through: Pattern | None = None
-    replace: list[Pattern] | dict[str, Layers | None] = []
+    replace: Replacement = []
     features: FeaturesSection | None = None
     learning_rate: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
     unfreeze: dict[str, list[Pattern]] = {}

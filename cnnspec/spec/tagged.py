@@ -21,8 +21,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from cnnspec.diagnostics import Span
-from cnnspec.expr import show
 from cnnspec.source import Mapping, Node, Scalar, Sequence
+from cnnspec.spec.problems import shown
 
 
 class Strict(BaseModel):
@@ -68,7 +68,7 @@ class OneOf:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        known: dict[str, type[Tagged]] = schema["function"]["function"].args[0]  # type: ignore[typeddict-item]
+        known: dict[str, type[Tagged]] = schema["function"]["function"].args[0]
         alone = [kind for kind, choice in known.items() if not _required(choice)]
         written: list[JsonSchemaValue] = [{"enum": alone}] if alone else []
         for kind, choice in known.items():
@@ -105,19 +105,8 @@ def _choose(known: dict[str, type[Tagged]], value: Any) -> Tagged:
     if isinstance(value, str):
         value = {value: None}
     if not isinstance(value, dict) or not value:
-        first = next(iter(known))
-        raise PydanticCustomError(
-            "bad_value",
-            "expected a name such as `{first}`, or a mapping with one, got {got}",
-            {
-                "first": first,
-                "got": show(value)
-                if not isinstance(value, list | dict)
-                else "an empty mapping"
-                if value == {}
-                else "a list",
-            },
-        )
+        context = {"first": next(iter(known)), "got": "nothing" if value == {} else shown(value)}
+        raise PydanticCustomError("bad_value", "expected a name such as `{first}`, got {got}", context)
     kind = next((key for key in value if key in known), next(iter(value)))
     if kind not in known:
         raise _problems([("unknown_choice", (kind,), {"name": kind[:60], "known": list(known)})])
@@ -174,21 +163,30 @@ def _placed(finding: Any, kind: str, beside: dict[str, Any]) -> InitErrorDetails
 def place(node: Node, path: Iterable[str | int], *, key: bool = False) -> Span:
     """Where an option is written, or as much of the way to it as is written; with `key`, its key.
 
-    The way may leave out the key of a choice, and may name its main option, in whichever form the choice is
-    written.
+    The way may name the key of a choice or leave it out, and may name its main option, in whichever form the
+    choice is written.
     """
     span = node.span
+    outer: Node | None = None  # the choice whose value we are at, for options that stand beside it
     for depth, step in enumerate(path):
         if isinstance(node, Sequence) and isinstance(step, int):
             node = node.items[step]
             span = node.span
-        elif isinstance(node, Mapping) and (entry := _entry(node, str(step), inside=depth > 0)):
-            span, node = entry[0].span if key else entry[1].span, entry[1]
+            continue
+        entry = _entry(node, str(step), inside=depth > 0)
+        if entry is None and outer is not None:
+            entry = _entry(outer, str(step), inside=False)
+        if entry:
+            outer = node if depth > 0 else None
+            node = entry[1]
+            span = entry[0].span if key else node.span
     return span
 
 
-def _entry(node: Mapping, name: str, inside: bool) -> tuple[Scalar, Node] | None:
+def _entry(node: Node, name: str, inside: bool) -> tuple[Scalar, Node] | None:
     """The entry called `name`, of a mapping or of one inside it: a choice with its options."""
+    if not isinstance(node, Mapping):
+        return None
     if name in node.entries or not inside:
         return node.entries.get(name)
     inner = (value.entries.get(name) for _, value in node.entries.values() if isinstance(value, Mapping))

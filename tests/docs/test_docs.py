@@ -23,18 +23,18 @@ from cnnspec.ops import OPS
 from cnnspec.source import Mapping, Sequence, read_text
 from cnnspec.source.reader import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_NODES
 from cnnspec.spec.loader import TOP_LEVEL, load_spec
-from cnnspec.spec.parser import BLOCK_KEYS, COMMON, RESERVED, SHORTCUTS, STRUCTURES
 from cnnspec.spec.sections import PreprocessSection, TransferCase, TransferSection
+from cnnspec.spec.words import BLOCK_KEYS, COMMON, RESERVED, SHORTCUTS, STRUCTURES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md")) + [ROOT / "README.md"]
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LANGUAGE = DOCS / "language.md"
 
 COMMAND: Any = typer.main.get_command(app)
 
-# What fragments of the language page may mention; a fragment stands in a block of this spec, or adds sections to it.
+# What fragments may mention; a fragment stands in a block of this spec, or adds sections to it.
 BASE = """\
 cnnspec: 1
 name: base
@@ -58,7 +58,8 @@ def blocks(*languages: str) -> Iterator[Any]:
 
 def test_generated_pages_are_up_to_date() -> None:
     spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "scripts" / "generate_docs.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     assert script.stale() == [], "run python scripts/generate_docs.py"
@@ -142,24 +143,58 @@ def test_every_command_and_option_is_documented() -> None:
 # ---- what is shown works
 
 
+def indented(text: str, depth: int) -> str:
+    return "".join(f"{' ' * depth}{line}\n" for line in text.splitlines())
+
+
+def shown_spec(text: str, folder: Path) -> tuple[str, bool]:
+    """A spec with what a YAML block shows in it, and whether it is complete or to be read only."""
+    node = read_text(text, "shown", Report())
+    if isinstance(node, Sequence):
+        return f"{BASE}  fragment:\n    layers:\n{indented(text, 6)}{LAYERS}", False
+    assert isinstance(node, Mapping)
+    keys = node.entries.keys()
+    if "cnnspec" in keys and keys & {"layers", "extends"}:
+        return text, True
+    if "cnnspec" in keys:
+        (folder / "shown_recipe.yaml").write_text(text, encoding="utf-8")
+        return f"{BASE}{LAYERS}train: shown_recipe.yaml\n", True
+    if keys <= set(TOP_LEVEL):
+        return BASE + ("" if "layers" in keys else LAYERS) + text, False
+    (folder / "recipe.yaml").write_text(
+        "cnnspec: 1\noptimizer: {sgd: 0.1}\nepochs: 9\nbatch_size: 8\n", encoding="utf-8"
+    )
+    base = "" if "recipe" in keys else "  recipe: recipe.yaml\n"
+    return f"{BASE}{LAYERS}train:\n{base}{indented(text, 2)}", True
+
+
 @pytest.mark.parametrize("text", list(blocks("yaml")))
 def test_specs_compile_and_fragments_parse(text: str, tmp_path: Path) -> None:
     path = tmp_path / "shown.yaml"
-    if text.startswith("cnnspec: 1\n"):
-        path.write_text(text, encoding="utf-8")
-        assert [f"{d.slug}: {d.message}" for d in cnnspec.check(path)] == []
-        return
+    written, complete = shown_spec(text, tmp_path)
+    path.write_text(written, encoding="utf-8")
     report = Report()
-    fragment = read_text(text, "fragment", report)
-    if isinstance(fragment, Sequence):
-        lines = "".join(f"      {line}\n" for line in text.splitlines())
-        path.write_text(f"{BASE}  fragment:\n    layers:\n{lines}{LAYERS}", encoding="utf-8")
+    if complete:
+        found = cnnspec.check(path)
     else:
-        assert isinstance(fragment, Mapping)
-        kept = "" if "layers" in fragment.entries else LAYERS
-        path.write_text(BASE + kept + text, encoding="utf-8")
-    load_spec(str(path), {}, report)
-    assert [f"{d.slug}: {d.message}" for d in report.diagnostics] == []
+        load_spec(str(path), {}, report)
+        found = report.diagnostics
+    assert [f"{d.slug}: {d.message}" for d in found] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cnnspec: 1\nname: n\ninput: {channels: 3, size: 32}\nlayers: [{conv: 8, kernel: 33, padding: 0}]\n",
+        "cnnspec: 1\noptimizer: {adma: 0.1}\nepochs: 9\nbatch_size: 8\n",
+        "schedule: {cosin: null}\n",
+        "- {conv: 8, kernal: 3}\n",
+        "defaults: {conv: {kernal: 3}}\n",
+    ],
+)
+def test_wrong_examples_are_found(text: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        test_specs_compile_and_fragments_parse(text, tmp_path)
 
 
 def test_a_wrong_command_line_is_not_accepted() -> None:
@@ -237,7 +272,7 @@ def test_the_json_of_validate_is_as_shown(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.chdir(tmp_path)
     Path("my_net.yaml").write_text(
-        "cnnspec: 1\nname: my\ninput: {channels: 3, size: 32}\nlayers:\n  - {conv: 8, kernel: 3, strides: 2}\n"
+        "cnnspec: 1\nname: n\ninput: {channels: 3, size: 32}\nlayers:\n  - {conv: 8, kernel: 3, strides: 2}\n"
     )
     assert json.loads(to_json(cnnspec.check("my_net.yaml"))) == shown_json("validate")
 

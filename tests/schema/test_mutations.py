@@ -1,7 +1,7 @@
-"""Every spec of the zoo, spoilt in one place: what the schema refuses cnnspec refuses, and the other way round.
+"""Every spec of the zoo, spoilt in one place: the schema refuses it if and only if cnnspec does.
 
-The other way round holds for what lies in the structure of one file. The schema cannot know which names are blocks, what
-their arguments are called, or which options `defaults:` supplies.
+That cnnspec refuses more is expected where the structure of one file does not tell: the schema cannot know
+which names are blocks, what their arguments are called, or which options `defaults:` supplies.
 """
 
 import copy
@@ -17,7 +17,7 @@ from cnnspec.diagnostics import Diagnostic, Report
 from cnnspec.ops import OPS
 from cnnspec.source import plain, read_file
 from cnnspec.spec.locate import zoo_folder
-from cnnspec.spec.parser import STRUCTURES
+from cnnspec.spec.words import STRUCTURES
 
 Check = Callable[[Any], list[Diagnostic]]
 Place = tuple[str | int, ...]

@@ -14,7 +14,8 @@ from cnnspec.ops import OPS
 from cnnspec.source import plain, read_file
 from cnnspec.spec.loader import TOP_LEVEL
 from cnnspec.spec.locate import zoo_folder
-from cnnspec.spec.parser import COMMON, SHORTCUTS, STRUCTURES, options
+from cnnspec.spec.op_reader import options
+from cnnspec.spec.words import COMMON, SHORTCUTS, STRUCTURES
 
 
 def keys_of(schema: dict[str, Any], kind: str) -> set[str]:
@@ -95,7 +96,8 @@ def test_proposes_bare_names_of_ops_that_need_nothing(schema: dict[str, Any]) ->
 def test_accepts_the_zoo(validator: Draft202012Validator, path: Any) -> None:
     report = Report()
     node = read_file(path, path.name, report)
-    assert node is not None and not report.diagnostics
+    assert node is not None
+    assert not report.diagnostics
     assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(plain(node))] == []
 
 

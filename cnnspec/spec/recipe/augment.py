@@ -20,10 +20,18 @@ Degrees = Annotated[float, Field(gt=0, le=180, description="An angle above 0, up
 
 
 class _Step(Tagged):
+    """`probability` is that of an image being changed at all. What is drawn from a range is drawn evenly."""
+
     probability: Probability = 1.0
 
 
 class _Warp(_Step):
+    """`fill` is what comes in from outside of the image.
+
+    That is a pixel value, or `edge` (the pixel at the border, again) or `reflect` (mirrored at the border
+    pixel). `interpolation` is for positions between pixels.
+    """
+
     fill: Fill = 0.0
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
 
@@ -132,8 +140,9 @@ class Contrast(_Step):
 
 
 class Saturation(_Step):
-    """y + factor·(pixel − y), where y is the pixel's brightness (0.299·R + 0.587·G + 0.114·B). For colours
-    only.
+    """y + factor·(pixel − y), where y is the pixel's brightness, 0.299·R + 0.587·G + 0.114·B.
+
+    For colours only.
     """
 
     kind = "saturation"
@@ -191,14 +200,7 @@ class Mixup(Tagged):
 
 
 Augmentation = Annotated[
-
     RandomCrop | RandomResizedCrop | PadAndCrop | Flip | Shift | Rotate | Zoom | Shear | Brightness | Contrast
     | Saturation | Hue | Lighting | Cutout | Mixup,
     OneOf(),
 ]  # fmt: skip
-"""One step of augmentation.
-
-`probability` is that of an image being changed at all. What a step draws from a range it draws evenly. `fill`
-is what comes in from outside of the image: a pixel value, or `edge` (the pixel at the border, again) or
-`reflect` (mirrored at the border pixel). `interpolation` is for positions between pixels.
-"""

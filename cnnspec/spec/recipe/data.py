@@ -17,6 +17,15 @@ Path = Annotated[str, Field(min_length=1, description="A path.")]
 
 
 class _Data(Tagged):
+    """`fit` says what becomes of an image of another size than the input's, after the spec's `preprocess`.
+
+    `stretch` resizes it to the input's size, `crop` resizes its shorter side and cuts the centre out, `pad`
+    puts black around it and refuses one that is larger, `exact` refuses every other size.
+
+    `channels: convert` makes grey images of colours (0.299·R + 0.587·G + 0.114·B) and colours of grey ones
+    (three times the same) where the input asks for it, and leaves alpha out; `exact` refuses them.
+    """
+
     fit: Literal["stretch", "crop", "pad", "exact"] = "stretch"
     channels: Literal["convert", "exact"] = "convert"
 
@@ -27,6 +36,8 @@ class _Data(Tagged):
 
 
 class _Published(_Data):
+    """`folder` is where the files lie as they are published."""
+
     main = "folder"
     classes: ClassVar[int]
 
@@ -40,34 +51,36 @@ class Sample(_Data):
 
 
 class Mnist(_Published):
-    """MNIST: 60,000 + 10,000 handwritten digits, 1×28×28, 10 classes. `folder` holds its four IDX files."""
+    """MNIST: 60,000 + 10,000 handwritten digits, 1×28×28, 10 classes, as four IDX files."""
 
     kind = "mnist"
     classes = 10
 
 
 class FashionMnist(_Published):
-    """Fashion-MNIST: 60,000 + 10,000 clothes, 1×28×28, 10 classes. `folder` holds its four IDX files."""
+    """Fashion-MNIST: 60,000 + 10,000 clothes, 1×28×28, 10 classes, as four IDX files."""
 
     kind = "fashion-mnist"
     classes = 10
 
 
 class Cifar10(_Published):
-    """CIFAR-10: 50,000 + 10,000 images, 3×32×32, 10 classes. `folder` holds its binary version."""
+    """CIFAR-10: 50,000 + 10,000 images, 3×32×32, 10 classes, in the binary version."""
 
     kind = "cifar10"
     classes = 10
 
 
 class Cifar100(_Published):
-    """CIFAR-100: 50,000 + 10,000 images, 3×32×32, 100 fine classes. `folder` holds its binary version."""
+    """CIFAR-100: 50,000 + 10,000 images, 3×32×32, 100 (fine) classes, in the binary version."""
 
     kind = "cifar100"
     classes = 100
 
 
 class _Parts(_Data):
+    """`train`, `validation` and `test` are the images of the three kinds."""
+
     main = "train"
 
     train: Path
@@ -99,7 +112,7 @@ class Csv(_Parts):
 
 
 class Idx(_Data):
-    """A folder with four IDX files, plain or gzipped, called as MNIST's.
+    """A `folder` with four IDX files, plain or gzipped, called as MNIST's.
 
     These are train-images-idx3-ubyte, train-labels-idx1-ubyte, and the same with t10k for the test.
     """
@@ -111,7 +124,7 @@ class Idx(_Data):
 
 
 class Npz(_Data):
-    """A NumPy archive with the arrays x_train and y_train.
+    """A NumPy archive, `file`, with the arrays x_train and y_train.
 
     Other images, where there are any, are x_validation and x_test, with y_validation and y_test. Images are
     N×H×W or N×H×W×C, pixels 0–255; classes are whole numbers. `validation: true` says that the archive has
@@ -130,15 +143,6 @@ class Npz(_Data):
 
 
 Data = Annotated[Sample | Mnist | FashionMnist | Cifar10 | Cifar100 | ImageFolder | Csv | Idx | Npz, OneOf()]
-"""The images. All kinds take these options beside their own:
-
-`fit` says how an image of another size than the input's is made to fit, after the spec's `preprocess` has
-resized and cropped it: `stretch` resizes it to the input's size, `crop` resizes its shorter side and cuts the
-centre out, `pad` puts black around it and refuses one that is larger, `exact` refuses every other size.
-
-`channels: convert` makes grey images of colours (0.299·R + 0.587·G + 0.114·B) and colours of grey ones (three
-times the same) where the input asks for it, and leaves alpha out; `exact` refuses them.
-"""
 
 
 class Split(Section):

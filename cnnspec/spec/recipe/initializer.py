@@ -3,9 +3,9 @@
 Every initialiser but the constant ones draws from the recipe's `seed` and the path of the parameter, so that
 a network starts from the same values in every framework.
 
-fan_in is the number of weights that one output value of the layer is a sum over (a convolution: input
-channels of its group · kernel area), fan_out that of output channels times the kernel area (a dense layer:
-units). A bias has the fans of the weight beside it.
+fan_in is the number of weights that lead to one output value of the layer (a convolution, transposed or not:
+input channels of its group times the kernel area), fan_out that of output channels times the kernel area (a
+dense layer: units). A bias has the fans of the weight beside it.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -71,9 +71,10 @@ class Uniform(Tagged):
 
 
 class VarianceScaling(Tagged):
-    """Mean 0 and variance `scale` / fan, where fan is fan_in, fan_out or their average.
+    """Mean 0 and variance `scale` / fan, where `mode` says which fan: fan_in, fan_out or their average.
 
-    `truncated_normal` is cut at twice the deviation and widened, so that its variance is right after the cut.
+    The `distribution` `truncated_normal` is cut at twice the deviation and widened, so that its variance is
+    right after the cut.
     """
 
     kind = "variance_scaling"
@@ -165,12 +166,10 @@ class Orthogonal(Tagged):
 
 
 Initializer = Annotated[
-
     Zeros | Ones | ConstantValue | Normal | TruncatedNormal | Uniform | HeNormal | HeUniform | GlorotNormal
     | GlorotUniform | LecunNormal | LecunUniform | FanInUniform | VarianceScaling | Orthogonal,
     OneOf(),
 ]  # fmt: skip
-"""How a parameter starts."""
 
 
 class LayerInitializers(Strict):
@@ -181,7 +180,7 @@ class LayerInitializers(Strict):
 
 
 class Initializers(Strict):
-    """What parameters start from: weights of convolutions (`conv`: all kinds) and dense layers, biases.
+    """What parameters start from: weights of all convolutions (`conv`) and `dense` layers, and each `bias`.
 
     `layers` says it for single layers by path or pattern, as in `{"fc*": {bias: {constant: 1}}}`; the last
     that matches counts. Norms start with scale 1 and shift 0, `prelu` with the slope 0.25.

@@ -90,6 +90,10 @@ class ConfusionMatrix(_Metric):
 Metric = Annotated[Accuracy | TopK | PerClass | ConfusionMatrix, OneOf()]
 
 
+def _accuracy() -> list[Metric]:
+    return [Accuracy()]
+
+
 class GlobalNorm(Tagged):
     """Multiplies all gradients by min(1, `maximum` / (n + 1e-6)), for the norm n of all of them together."""
 
@@ -176,7 +180,8 @@ class Recipe(Strict):
 
     A `monitor` is `loss` or the name of a metric, of the training images, or with `validation_` in front of
     the ones held out: `validation_loss`, `validation_accuracy`, `validation_top_5`. A loss is better when
-    lower, a metric when higher.
+    lower, a metric when higher. Figures of training images are means over an epoch, of each as it was trained
+    on; the others are computed at the end of the epoch, with the network as in inference.
 
     `seed` decides all that is drawn: first weights, order, augmentation, dropout. One framework repeats its
     own run; across frameworks only the first weights are the same.
@@ -192,7 +197,7 @@ class Recipe(Strict):
     optimizer: Optimizer
     schedule: Schedule = Field(default_factory=Constant)
     loss: Loss = Field(default_factory=CrossEntropy)
-    metrics: list[Metric] = Field(default_factory=lambda: [Accuracy()])
+    metrics: list[Metric] = Field(default_factory=_accuracy)
     epochs: Count
     batch_size: Count
     gradient_accumulation: Count = 1

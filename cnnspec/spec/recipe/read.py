@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from cnnspec.diagnostics import Report, Source, Span
 from cnnspec.source import Mapping, Node, Scalar, read_file
-from cnnspec.spec.locate import find
-from cnnspec.spec.parser import describe, is_null
+from cnnspec.spec.locate import find, name_beside
 from cnnspec.spec.recipe.checks import check_sections
 from cnnspec.spec.recipe.hints import HINTS
 from cnnspec.spec.recipe.model import Recipe
+from cnnspec.spec.values import describe, is_null
 from cnnspec.spec.version import check_version
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _from_file(name: Scalar, report: Report, seen: list[Path]) -> Mapping | None
         chain = " → ".join(p.stem for p in [*seen, real])
         report.add("cyclic-extends", f"recipes are based on each other in a circle: {chain}", name.span)
         return None
-    root = read_file(path, path.name, report)
+    root = read_file(path, name_beside(path, name), report)
     if root is None:
         return None
     if not isinstance(root, Mapping):

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the factor on the optimiser's learning rate, as a function of time.
+"""Learning-rate schedules: what becomes of the optimiser's learning rate in the course of time.
 
 Time is counted in epochs from the start of training. `per: step` changes the rate at every step: with n steps
 in an epoch, step k (from 0) has the rate of time k/n. `per: epoch` keeps it within an epoch: all its steps
@@ -19,8 +19,8 @@ Per = Literal["epoch", "step"]
 class Warmup(Section):
     """The first `epochs` of training, at lower rates: each step's is the schedule's, times a factor.
 
-    `linear` rises from `start` to 1: start + (1 − start)·time/epochs. `constant` stays at `start` and then
-    jumps to 1.
+    Its `shape` is `linear`, from `start` up to 1: start + (1 − start)·time/epochs; or `constant`, `start`
+    until it jumps to 1.
     """
 
     main = "epochs"
@@ -31,6 +31,8 @@ class Warmup(Section):
 
 
 class _Schedule(Tagged):
+    """`warmup` lowers the rates of the first epochs; time counts from the start of training even so."""
+
     warmup: Warmup | None = None
 
 
@@ -61,7 +63,7 @@ class MultiStep(_Schedule):
 
 
 class Exponential(_Schedule):
-    """factor^time: times `factor` in every epoch."""
+    """Times `factor` in every epoch: factor^time."""
 
     kind = "exponential"
     main = "factor"

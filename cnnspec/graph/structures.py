@@ -1,0 +1,172 @@
+"""Layers that contain layers: blocks, branches, residuals, stages."""
+
+from __future__ import annotations
+
+from math import prod
+
+from cnnspec.expr import Value, show
+from cnnspec.graph.model import Node
+from cnnspec.graph.nodes import OpBuilder
+from cnnspec.graph.scope import Broken, Place, Scope, channels, join
+from cnnspec.ops import Maps
+from cnnspec.ops.conv import Conv
+from cnnspec.spec.layers import Arg, BlockLayer, Body, BranchesLayer, OpLayer, ResidualLayer, StageLayer
+
+
+class StructureBuilder(OpBuilder):
+    """Builds what the structures of the language stand for."""
+
+    def body(self, body: Body, scope: Scope, x: Node | None, prefix: str) -> Node | None:
+        """The output of `body` on `x`; its layers get paths below `prefix`."""
+        raise NotImplementedError
+
+    def block(
+        self, layer: BlockLayer, scope: Scope, x: Node | None, place: Place, first: dict[str, Arg]
+    ) -> Node | None:
+        block = scope.parser.blocks[layer.kind]
+        self.claim(place.path, layer.title)
+        self.opaque[place.path] = block.name
+        given = layer.args | first
+        globals_ = self.spec.values if block.parser is self.spec.parser else {}
+        values: dict[str, Value] = globals_ | {"in_channels": channels(x)}
+        for name, default in block.args.items():
+            if name in given:
+                values[name] = self.value(given[name], scope, place.path)
+            elif default is not None:
+                values[name] = self.value(default, scope, place.path, globals_)
+        for name, arg in block.let.items():
+            values[name] = self.value(arg, scope, place.path, values)
+        instance = self.instance(
+            place.path, "block", scope.instance, x, layer=layer, block=block, args=given, values=values, iteration=place.iteration
+        )  # fmt: skip
+        inner = Scope(values, place.path, block.parser, x, instance)
+        instance.output = self.body(block.body, inner, x, place.path)
+        return instance.output
+
+    def branches(self, layer: BranchesLayer, scope: Scope, x: Node | None, place: Place) -> Node | None:
+        base = place.path if place.owned else place.prefix
+        if place.owned:
+            self.claim(place.path, layer.title)
+        group = self.instance(
+            base, "branches", scope.instance, x, layer=layer, iteration=place.iteration
+        )
+        ends: list[Node | None] = []
+        for name, body in layer.branches.items():
+            path = join(base, name)
+            self.claim(path, body.owner or body.span)
+            branch = self.instance(path, "branch", group, x)
+            branch.output = self.body(body, scope.inner(branch), x, path)
+            self.tensors[path] = branch.output
+            ends.append(branch.output)
+        merge_path = join(base, layer.merge.op.label) if place.owned else place.path
+        group.output = self.op(
+            layer.merge, scope.inner(group), x, Place(merge_path, base, True), {}, inputs=ends
+        )
+        return group.output
+
+    def residual(self, layer: ResidualLayer, scope: Scope, x: Node | None, place: Place) -> Node | None:
+        base = place.path if place.owned else place.prefix
+        suffix = "" if place.owned else layer.suffix
+        if place.owned:
+            self.claim(place.path, layer.title)
+        group = self.instance(
+            base, "residual", scope.instance, x, layer=layer, iteration=place.iteration
+        )
+        inner = scope.inner(group)
+        end = self.body(layer.body, inner, x, base)
+        shortcut = self.shortcut(layer, inner, x, end, join(base, "shortcut" + suffix))
+        merge = Place(join(base, layer.add.op.label + suffix), base, True)
+        group.output = self.op(layer.add, inner, x, merge, {}, inputs=[end, shortcut], residual=layer)
+        return group.output
+
+    def shortcut(
+        self, layer: ResidualLayer, scope: Scope, x: Node | None, end: Node | None, path: str
+    ) -> Node | None:
+        """What is added to the body's output."""
+        if isinstance(layer.shortcut, Body):
+            self.claim(path, layer.shortcut_span)
+            instance = self.instance(path, "shortcut", scope.instance, x)
+            instance.output = self.body(layer.shortcut, scope.inner(instance), x, path)
+            return instance.output
+        if layer.shortcut == "identity" or x is None or end is None:
+            return x
+        stride = _stride(x, end)
+        changes = end.shape.channels != x.shape.channels or stride != (1, 1)
+        if layer.shortcut == "auto" and not changes:
+            return x
+        if not isinstance(end.shape, Maps) or not isinstance(x.shape, Maps):
+            problem = f"a projection works on feature maps, here {x.shape} becomes {end.shape}"
+        elif stride is None or any(s < 1 or s != int(s) for s in stride):
+            problem = "a projection can only keep or reduce the size, this body enlarges it"
+        else:
+            return self.projection(layer, scope, x, end, (int(stride[0]), int(stride[1])), path)
+        self.report.add(
+            "no-projection", problem, layer.shortcut_span, path=path,
+            help="write the shortcut as a list of layers, or `identity`",
+        )  # fmt: skip
+        return None
+
+    def projection(
+        self, layer: ResidualLayer, scope: Scope, x: Node, end: Node, stride: tuple[int, int], path: str
+    ) -> Node | None:
+        """A 1×1 convolution with the bias and the norm of the body's last convolution."""
+        last = next((n for n in _way(x, end) or () if n.op.label == "conv" and n.part == ""), None)
+        op = Conv(
+            filters=end.shape.channels, kernel=(1, 1), stride=stride, padding=(0, 0, 0, 0), bias=getattr(last.op, "bias", True) if last else True
+        )  # fmt: skip
+        conv = OpLayer(
+            kind="conv", key=layer.shortcut_span, node=layer.node, op=Conv, args={}, ready=op,
+            norm=self.norms.get(last.index) if last else None,
+        )  # fmt: skip
+        return self.op(conv, scope, x, Place(path, path.rpartition(".")[0], True), {})
+
+    def stage(self, layer: StageLayer, scope: Scope, x: Node | None, prefix: str) -> Node | None:
+        assert layer.name
+        lists: dict[str, tuple[Value, ...]] = {}
+        for name, arg in layer.each.items():
+            value = self.value(arg, scope, prefix)
+            if not isinstance(value, tuple):
+                self.report.add("bad-value", f"`{name}` needs a list, got {show(value)}", arg.span)
+                raise Broken
+            lists[name] = value
+        lengths = {len(values) for values in lists.values()}
+        if len(lengths) > 1:
+            listed = ", ".join(f"`{name}` has {len(values)}" for name, values in lists.items())
+            last = list(layer.each.values())[-1]
+            self.report.add("uneven-lists", f"the lists of `each` must be equally long: {listed}", last.span)
+            raise Broken
+        for k in range(lengths.pop() if lengths else 1):
+            variables: dict[str, Value] = {"i": k + 1} if lists else {}
+            variables |= {name: values[k] for name, values in lists.items()}
+            variables["in_channels"] = channels(x)
+            path = join(prefix, self.name(layer.name, scope, prefix, scope.values | variables))
+            self.claim(path, layer.title)
+            instance = self.instance(
+                path, "stage", scope.instance, x, layer=layer, values=variables, iteration=k if lists else None
+            )
+            x = self.body(layer.do, scope.inner(instance, variables), x, path)
+            instance.output = x
+            self.tensors[path] = x
+        return x
+
+
+def _way(start: Node, end: Node) -> list[Node] | None:
+    """The nodes on the main way back from `end` to `start`; None where no way leads back."""
+    way = []
+    node = end
+    while node is not start:
+        if not node.inputs:
+            return None
+        way.append(node)
+        # of a merge's inputs, follow one of full size: a gate of 1×1 stands beside the way
+        node = next((n for n in node.inputs if n.shape[1:] == node.shape[1:]), node.inputs[0])
+    return way
+
+
+def _stride(start: Node, end: Node) -> tuple[float, float] | None:
+    """The product of the strides on the way from `start` to `end`, per axis; None where no way leads back."""
+    way = _way(start, end)
+    if way is None:
+        return None
+    steps = [node.op.field(node.input_shapes).step for node in way]
+    return round(prod(step[0] for step in steps), 9), round(prod(step[1] for step in steps), 9)
