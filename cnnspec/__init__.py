@@ -1,9 +1,9 @@
 """cnnspec: a declarative model-spec compiler for convolutional networks.
 
-    import cnnspec
+import cnnspec
 
-    net = cnnspec.load("resnet50", classes=10)
-    print(net.summary())
+net = cnnspec.load("resnet50", classes=10)
+print(net.summary())
 """
 
 from typing import TYPE_CHECKING, Any

@@ -93,7 +93,9 @@ def start_project(network: str, folder: str | PathLike[str] = ".") -> Path:
     target = Path(folder, DEFAULT)
     if target.exists():
         span = Span(Source(str(target), ""), 0, 0)
-        report.add("file-exists", f"`{target}` exists already, and is left as it is", span, help="remove or rename it first")
+        report.add(
+            "file-exists", f"`{target}` exists already, and is left as it is", span, help="remove or rename it first"
+        )
     report.raise_errors()
     assert source, "a network that was not found is an error"
     part = target.with_name(f".{target.name}.part")

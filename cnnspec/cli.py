@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -30,7 +30,7 @@ gc.set_threshold(100_000)
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
-class CheckFormat(str, Enum):
+class CheckFormat(StrEnum):
     """How `validate` prints what it finds."""
 
     text = "text"
@@ -38,7 +38,7 @@ class CheckFormat(str, Enum):
     github = "github"
 
 
-class TableFormat(str, Enum):
+class TableFormat(StrEnum):
     """How `summary` prints."""
 
     text = "text"
@@ -46,14 +46,14 @@ class TableFormat(str, Enum):
     markdown = "markdown"
 
 
-class ListFormat(str, Enum):
+class ListFormat(StrEnum):
     """How `list` prints."""
 
     text = "text"
     json = "json"
 
 
-class Layout(str, Enum):
+class Layout(StrEnum):
     """The order of a shape's extents."""
 
     chw = "chw"
@@ -111,7 +111,9 @@ def summary(
     spec: Spec = _DEFAULT_SPEC,
     set_: SetOption = None,
     depth: Annotated[int, typer.Option("--depth", min=1, help="How many levels of blocks to open.")] = 1,
-    transfer: Annotated[str, typer.Option("--transfer", metavar="CASE", help="Show the network under a transfer case.")] = "",
+    transfer: Annotated[
+        str, typer.Option("--transfer", metavar="CASE", help="Show the network under a transfer case.")
+    ] = "",
     format: Annotated[TableFormat, typer.Option("--format")] = TableFormat.text,
     layout: Annotated[Layout, typer.Option("--layout", help="The order in which shapes are shown.")] = Layout.chw,
 ) -> None:

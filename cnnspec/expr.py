@@ -14,7 +14,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 Value = None | bool | int | float | str | tuple["Value", ...]
 
@@ -132,15 +132,21 @@ def parse(text: str) -> Expr:
     if len(text) > MAX_LENGTH:
         raise ExprError("bad-expression", f"an expression of more than {MAX_LENGTH} characters")
     if match := re.search(r"[^\t\n\r -~]", text):
-        raise ExprError("bad-expression", f"`{match.group()}` is not allowed in an expression", match.start(), match.end())
+        raise ExprError(
+            "bad-expression", f"`{match.group()}` is not allowed in an expression", match.start(), match.end()
+        )
     if match := re.search(r"\$\{+ *(\w*)[^}]*\}*", text):
         raise ExprError(
-            "bad-expression", "a variable has no braces", match.start(), match.end(), f"write `${match.group(1) or 'name'}`"
+            "bad-expression",
+            "a variable has no braces",
+            match.start(),
+            match.end(),
+            f"write `${match.group(1) or 'name'}`",
         )
     for match in re.finditer(r"\$(?![A-Za-z])|\\", text):
         problem = "`$` must be followed by a name" if match.group() == "$" else "a backslash is not allowed here"
         raise ExprError("bad-expression", problem, match.start(), match.end())
-    # `_` in place of `$` keeps the columns, marks variables, and cannot clash: other names that start with `_` are refused
+    # `_` in place of `$` keeps the columns, marks variables, and cannot clash: no other name may start with `_`
     for match in re.finditer(r"(?<![\w$])_\w*", text):
         raise ExprError("bad-expression", f"`{match.group()}` is not a name here", match.start(), match.end())
     try:
@@ -274,11 +280,26 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 class _Translator:
     """From the whitelisted nodes of Python's syntax tree to ours."""
 
-    operators = {
-        ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
-        ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
-        ast.And: "and", ast.Or: "or", ast.USub: "-", ast.UAdd: "+", ast.Not: "not",
-    }  # fmt: skip
+    operators: ClassVar[dict[type[ast.AST], str]] = {
+        ast.Add: "+",
+        ast.Sub: "-",
+        ast.Mult: "*",
+        ast.Div: "/",
+        ast.FloorDiv: "//",
+        ast.Mod: "%",
+        ast.Pow: "**",
+        ast.Eq: "==",
+        ast.NotEq: "!=",
+        ast.Lt: "<",
+        ast.LtE: "<=",
+        ast.Gt: ">",
+        ast.GtE: ">=",
+        ast.And: "and",
+        ast.Or: "or",
+        ast.USub: "-",
+        ast.UAdd: "+",
+        ast.Not: "not",
+    }
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -313,23 +334,28 @@ class _Translator:
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in self.operators:
                 return Binary(start, end, self.operators[type(op)], self.translate(left), self.translate(right))
             case ast.IfExp(test=test, body=body, orelse=orelse):
-                return Conditional(
-                    start, end, self.translate(test), self.translate(body), self.translate(orelse)
-                )
+                return Conditional(start, end, self.translate(test), self.translate(body), self.translate(orelse))
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
                 return Call(start, end, name, tuple(self.translate(arg) for arg in args))
             case ast.Call(func=func):
                 raise ExprError(
-                    "bad-expression", f"there is no function `{self.text[func.col_offset - 1 : (func.end_col_offset or 0) - 1]}`",
-                    func.col_offset - 1, (func.end_col_offset or 0) - 1, "known functions: " + ", ".join(FUNCTIONS),
-                )  # fmt: skip
+                    "bad-expression",
+                    f"there is no function `{self.text[func.col_offset - 1 : (func.end_col_offset or 0) - 1]}`",
+                    func.col_offset - 1,
+                    (func.end_col_offset or 0) - 1,
+                    "known functions: " + ", ".join(FUNCTIONS),
+                )
             case ast.Subscript(value=value, slice=index) if not isinstance(index, ast.Slice):
                 return Index(start, end, self.translate(value), self.translate(index))
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return ListOf(start, end, tuple(self.translate(item) for item in items))
-        raise ExprError("bad-expression", "this is not allowed in an expression", start, end,
-                        "arithmetic, comparisons, `and`, `or`, `not`, `a if test else b`, lists and "
-                        + ", ".join(FUNCTIONS))  # fmt: skip
+        raise ExprError(
+            "bad-expression",
+            "this is not allowed in an expression",
+            start,
+            end,
+            "arithmetic, comparisons, `and`, `or`, `not`, `a if test else b`, lists and " + ", ".join(FUNCTIONS),
+        )
 
 
 def _fail(expr: Expr, message: str, help: str = "") -> NoReturn:

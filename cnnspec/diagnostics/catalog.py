@@ -25,7 +25,9 @@ CATALOG: dict[str, Entry] = {
     "file-exists": _error("A file would be overwritten."),
     "not-utf8": _error("The file is not UTF-8 text."),
     "empty-file": _error("The file holds nothing but white space and comments."),
-    "too-large": _error("A file, its aliases or the expanded network go beyond the limits that keep every answer quick."),
+    "too-large": _error(
+        "A file, its aliases or the expanded network go beyond the limits that keep every answer quick."
+    ),
     "too-deep": _error("YAML collections are nested deeper than any spec needs."),
     "several-documents": _error("A file holds one spec; `---` may stand at its head only."),
     "yaml-syntax": _error("The text is not YAML."),
@@ -70,7 +72,9 @@ CATALOG: dict[str, Entry] = {
     "wrong-rank": _error("A layer for feature maps gets a vector, or the other way round."),
     "empty-output": _error("A window, a crop or a stride leaves nothing of the feature maps."),
     "bad-padding": _error("Padding that the window cannot use."),
-    "even-kernel": _error("An even kernel has no symmetric padding that keeps the size, an even neighbourhood no centre."),
+    "even-kernel": _error(
+        "An even kernel has no symmetric padding that keeps the size, an even neighbourhood no centre."
+    ),
     "strided-dilation": _error("A convolution with both a stride and a dilation, which Keras does not have."),
     "bad-groups": _error("Channels that cannot be split into this many groups."),
     "uneven-windows": _error("An adaptive pool whose windows would differ in size."),
@@ -83,4 +87,4 @@ CATALOG: dict[str, Entry] = {
     "unknown-case": _error("The spec has no transfer case of this name."),
     "unmatched-path": _error("A path or pattern that no layer has."),
     "label-count": _error("The number of labels is not the number of outputs."),
-}  # fmt: skip
+}

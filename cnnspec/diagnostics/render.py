@@ -74,9 +74,9 @@ def _excerpt(marks: list[_Mark], gutter: int, paint: Callable[[str, str], str]) 
         else:
             _, shift = _window(span.source.line(line), column)
         length = _length_on_line(span)
-        padding = "".join(
-            "\t" if c == "\t" else " " for c in span.source.line(line)[shift : column - 1]
-        ) + " " * (1 if shift else 0)
+        padding = "".join("\t" if c == "\t" else " " for c in span.source.line(line)[shift : column - 1]) + " " * (
+            1 if shift else 0
+        )
         note = f" {printable(text)}" if text else ""
         under = padding + paint(mark * min(length, _WIDTH), "error" if mark == "^" else "mark")
         out.append(paint(" " * gutter + " | ", "mark") + under + note)

@@ -79,7 +79,7 @@ def _check_labels(graph: Graph, report: Report) -> None:
     labels, main = graph.spec.labels, graph.outputs[0].node
     if labels is not None and isinstance(main.shape, Vector) and len(labels) != main.shape.channels:
         report.add(
-            "label-count", f"{len(labels)} labels for {main.shape.channels} outputs", locate(graph.spec.root, ["labels"])
+            "label-count",
+            f"{len(labels)} labels for {main.shape.channels} outputs",
+            locate(graph.spec.root, ["labels"]),
         )
-
-

@@ -1,8 +1,8 @@
 """From definitions to the graph: blocks called, stages and repeats unrolled, shapes inferred on the way.
 
-Shapes and expansion go together, because `$in_channels` and `shortcut: auto` need the channels that arrive. Where a layer
-cannot be built the reason is reported and its output is unknown (None); what reads it is still checked as far as
-possible, but causes no further messages.
+Shapes and expansion go together, because `$in_channels` and `shortcut: auto` need the channels that arrive. Where a
+layer cannot be built the reason is reported and its output is unknown (None); what reads it is still checked as far
+as possible, but causes no further messages.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class _Expander(StructureBuilder):
 
     def features(self, scope: Scope) -> list[Output]:
         """The new classifier of a transfer case, on the features of the layer that it names."""
-        assert self.case and self.case.features
+        assert self.case is not None
+        assert self.case.features is not None
         source, body = self.case.features
         start = self.source(source, scope, None, "")
         instance = self.instance("head", "output", scope.instance, start)
@@ -104,9 +105,12 @@ class _Expander(StructureBuilder):
         for node in graph.nodes:
             if node.index not in alive and node.index not in read and node.layer:
                 self.report.add(
-                    "unread-layer", f"nothing reads the output of `{node.path}`", node.layer.key, path=node.path,
+                    "unread-layer",
+                    f"nothing reads the output of `{node.path}`",
+                    node.layer.key,
+                    path=node.path,
                     help="name it in a later layer's `from`, make it an output, or remove it",
-                )  # fmt: skip
+                )
 
     # ---- bodies and their entries
 
@@ -188,9 +192,7 @@ class _Expander(StructureBuilder):
         self.tensors[base] = x
         return x, position + 1
 
-    def single(
-        self, layer: Layer, scope: Scope, x: Node | None, place: Place, first: dict[str, Arg]
-    ) -> Node | None:
+    def single(self, layer: Layer, scope: Scope, x: Node | None, place: Place, first: dict[str, Arg]) -> Node | None:
         """One entry at one place; `first` overrides its arguments."""
         replacement = self.case.replace.get(place.path) if self.case else None
         if replacement is not None:

@@ -1,7 +1,7 @@
 """Which layers a transfer case freezes, and whether its patterns mean anything.
 
-A pattern is a path whose components may contain `*`, `?` and `[...]`; it covers the layers that it matches and everything
-below them. `*` alone covers the whole network.
+A pattern is a path whose components may contain `*`, `?` and `[...]`; it covers the layers that it matches and
+everything below them. `*` alone covers the whole network.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def apply_case(graph: Graph, case: Case, report: Report) -> frozenset[str]:
         node = case.node.get("unfreeze")
         if not epoch.isdecimal() or int(epoch) < 1:
             report.add(
-                "bad-value", f"`unfreeze` maps epochs, counted from 1, to layers; `{epoch[:60]}` is none", written(node, epoch)
+                "bad-value",
+                f"`unfreeze` maps epochs, counted from 1, to layers; `{epoch[:60]}` is none",
+                written(node, epoch),
             )
         for pattern in patterns:
             _matches(graph, case, pattern, report)
-    return frozenset(
-        path for path in frozen if not any(path == root or path.startswith(root + ".") for root in new)
-    )
+    return frozenset(path for path in frozen if not any(path == root or path.startswith(root + ".") for root in new))
 
 
 def covers(pattern: str, path: str) -> bool:
@@ -65,8 +65,9 @@ def _matches(graph: Graph, case: Case, pattern: str, report: Report) -> set[str]
             node.path.split(".")[0] for node in graph.nodes
         }
         report.add(
-            "unmatched-path", f"no layer matches `{pattern[:60]}`", written(case.node, pattern), help=did_you_mean(pattern, tops)
+            "unmatched-path",
+            f"no layer matches `{pattern[:60]}`",
+            written(case.node, pattern),
+            help=did_you_mean(pattern, tops),
         )
     return found
-
-

@@ -1,7 +1,7 @@
 """The typed graph: every layer with its op, shape and parameters, and the definitions that it came from.
 
-Nodes stand in execution order. Beside them, a tree of `Instance`s keeps how the network is written (which block, with which
-arguments, which stage, which iteration), so that generated code can have the same classes and loops.
+Nodes stand in execution order. Beside them, a tree of `Instance`s keeps how the network is written (which block, with
+which arguments, which stage, which iteration), so that generated code can have the same classes and loops.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from cnnspec.spec.document import Spec
 
 InstanceKind = Literal[
-    "network", "block", "stage", "repeat", "residual", "shortcut", "branches", "branch", "layer", "output", "replacement"
+    "network",
+    "block",
+    "stage",
+    "repeat",
+    "residual",
+    "shortcut",
+    "branches",
+    "branch",
+    "layer",
+    "output",
+    "replacement",
 ]
 
 
@@ -114,7 +124,10 @@ class Output(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class Graph:
-    """A network with all shapes known. `outputs` begins with the main one. `frozen` holds the paths that do not train."""
+    """A network with all shapes known.
+
+    `outputs` begins with the main one, `frozen` holds the paths that do not train.
+    """
 
     spec: Spec
     input: Node

@@ -171,14 +171,13 @@ class OpBuilder(Workspace):
             elif residual.shortcut != "identity":
                 help = f"write the shortcut as a list of layers: `{residual.shortcut}` cannot reach this shape"
         elif len(inputs) > 1:
-            related += [
-                Label(written_at(node), f"{node.path} gives {node.shape}") for node in inputs if node.layer
-            ]
+            related += [Label(written_at(node), f"{node.path} gives {node.shape}") for node in inputs if node.layer]
         elif inputs[0].layer and error.slug in ("wrong-rank", "empty-output"):
             related += [Label(written_at(inputs[0]), f"{inputs[0].path} gives {inputs[0].shape}")]
         self.report.add(error.slug, error.message, span, label=label, related=related, help=help, path=path)
 
 
 def written_at(node: Node) -> Span:
+    """Where a node that is not the input is written."""
     assert node.span
     return node.span

@@ -18,13 +18,18 @@ def check_recipe(recipe: Recipe, graph: Graph, report: Report) -> None:
     _check_batch(recipe, graph, report)
     for pattern in recipe.initializers.layers:
         if not any(covers(pattern, node.path) for node in graph.nodes):
-            paths = [node.path for node in graph.nodes if node.params]
             report.add(
                 "unmatched-path",
                 f"no layer matches `{pattern[:60]}`",
                 recipe.span("initializers", "layers", pattern, key=True),
-                help=did_you_mean(pattern, paths),
+                help=did_you_mean(pattern, _paths(graph)),
             )
+
+
+def _paths(graph: Graph) -> set[str]:
+    """The paths of layers with parameters, and of what contains them."""
+    steps = [node.path.split(".") for node in graph.nodes if node.params]
+    return {".".join(path[:end]) for path in steps for end in range(1, len(path) + 1)}
 
 
 def _check_classes(recipe: Recipe, classes: int, report: Report) -> None:

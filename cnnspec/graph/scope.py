@@ -45,8 +45,10 @@ class Scope:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Place:
-    """Where an entry of a body goes. `owned` tells that the path is its own, so that its parts lie below it; otherwise
-    it is unnamed in a named body, and its parts stand beside it in `prefix` with its number.
+    """Where an entry of a body goes.
+
+    `owned` tells that the path is its own, so that its parts lie below it; otherwise it is unnamed in a named body, and
+    its parts stand beside it in `prefix` with its number.
     """
 
     path: str
@@ -77,9 +79,7 @@ class Workspace:
 
     # ---- values and names
 
-    def value(
-        self, arg: Arg, scope: Scope, path: str, values: dict[str, Value] | None = None
-    ) -> Value:
+    def value(self, arg: Arg, scope: Scope, path: str, values: dict[str, Value] | None = None) -> Value:
         """The value of an option. A mistake is reported and breaks the layer."""
         if arg.broken:
             raise Broken
@@ -109,7 +109,7 @@ class Workspace:
         return name
 
     def source(self, arg: Arg, scope: Scope, previous: Node | None, prefix: str) -> Node | None:
-        """The layer that a `from` names: looked for beside the layer that reads it, then further out, up to the block's edge."""
+        """The layer that a `from` names, looked for beside the one that reads it, then outwards to the block's edge."""
         try:
             name = str(self.value(arg, scope, prefix))
         except Broken:
@@ -124,9 +124,11 @@ class Workspace:
             if path in self.tensors:
                 if hidden := self._hiding(path, scope.root):
                     self.report.add(
-                        "hidden-layer", f"`{name}` is inside the block `{hidden}`, of which only the output can be read here",
-                        arg.span, help="end the block there, or give it a second output by splitting it in two",
-                    )  # fmt: skip
+                        "hidden-layer",
+                        f"`{name}` is inside the block `{hidden}`, of which only the output can be read here",
+                        arg.span,
+                        help="end the block there, or give it a second output by splitting it in two",
+                    )
                     return None
                 return self.tensors[path]
             if len(container) <= len(scope.root):
@@ -177,10 +179,12 @@ class Workspace:
         if path in self.claims:
             other = self.claims[path]
             self.report.add(
-                "duplicate-path", f"two layers have the path `{path}`", span,
+                "duplicate-path",
+                f"two layers have the path `{path}`",
+                span,
                 related=[Label(other, "the other one")] if other != span else [],
                 help="give one of them another `name:`",
-            )  # fmt: skip
+            )
             raise Broken
         self.claims[path] = span
 
@@ -195,10 +199,12 @@ class Workspace:
 
 
 def join(prefix: str, name: str) -> str:
+    """The path of `name` below `prefix`."""
     return f"{prefix}.{name}" if prefix else name
 
 
 def channels(x: Node | None) -> int:
+    """How many channels arrive; a stand-in where that is unknown."""
     return x.shape.channels if x else _STAND_IN_CHANNELS
 
 

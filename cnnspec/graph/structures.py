@@ -37,8 +37,16 @@ class StructureBuilder(OpBuilder):
         for name, arg in block.let.items():
             values[name] = self.value(arg, scope, place.path, values)
         instance = self.instance(
-            place.path, "block", scope.instance, x, layer=layer, block=block, args=given, values=values, iteration=place.iteration
-        )  # fmt: skip
+            place.path,
+            "block",
+            scope.instance,
+            x,
+            layer=layer,
+            block=block,
+            args=given,
+            values=values,
+            iteration=place.iteration,
+        )
         inner = Scope(values, place.path, block.parser, x, instance)
         instance.output = self.body(block.body, inner, x, place.path)
         return instance.output
@@ -47,9 +55,7 @@ class StructureBuilder(OpBuilder):
         base = place.path if place.owned else place.prefix
         if place.owned:
             self.claim(place.path, layer.title)
-        group = self.instance(
-            base, "branches", scope.instance, x, layer=layer, iteration=place.iteration
-        )
+        group = self.instance(base, "branches", scope.instance, x, layer=layer, iteration=place.iteration)
         ends: list[Node | None] = []
         for name, body in layer.branches.items():
             path = join(base, name)
@@ -59,9 +65,7 @@ class StructureBuilder(OpBuilder):
             self.tensors[path] = branch.output
             ends.append(branch.output)
         merge_path = join(base, layer.merge.op.label) if place.owned else place.path
-        group.output = self.op(
-            layer.merge, scope.inner(group), x, Place(merge_path, base, True), {}, inputs=ends
-        )
+        group.output = self.op(layer.merge, scope.inner(group), x, Place(merge_path, base, True), {}, inputs=ends)
         return group.output
 
     def residual(self, layer: ResidualLayer, scope: Scope, x: Node | None, place: Place) -> Node | None:
@@ -69,9 +73,7 @@ class StructureBuilder(OpBuilder):
         suffix = "" if place.owned else layer.suffix
         if place.owned:
             self.claim(place.path, layer.title)
-        group = self.instance(
-            base, "residual", scope.instance, x, layer=layer, iteration=place.iteration
-        )
+        group = self.instance(base, "residual", scope.instance, x, layer=layer, iteration=place.iteration)
         inner = scope.inner(group)
         end = self.body(layer.body, inner, x, base)
         shortcut = self.shortcut(layer, inner, x, end, join(base, "shortcut" + suffix))
@@ -79,9 +81,7 @@ class StructureBuilder(OpBuilder):
         group.output = self.op(layer.add, inner, x, merge, {}, inputs=[end, shortcut], residual=layer)
         return group.output
 
-    def shortcut(
-        self, layer: ResidualLayer, scope: Scope, x: Node | None, end: Node | None, path: str
-    ) -> Node | None:
+    def shortcut(self, layer: ResidualLayer, scope: Scope, x: Node | None, end: Node | None, path: str) -> Node | None:
         """What is added to the body's output."""
         if isinstance(layer.shortcut, Body):
             self.claim(path, layer.shortcut_span)
@@ -101,9 +101,12 @@ class StructureBuilder(OpBuilder):
         else:
             return self.projection(layer, scope, x, end, (int(stride[0]), int(stride[1])), path)
         self.report.add(
-            "no-projection", problem, layer.shortcut_span, path=path,
+            "no-projection",
+            problem,
+            layer.shortcut_span,
+            path=path,
             help="write the shortcut as a list of layers, or `identity`",
-        )  # fmt: skip
+        )
         return None
 
     def projection(
@@ -112,12 +115,21 @@ class StructureBuilder(OpBuilder):
         """A 1×1 convolution with the bias and the norm of the body's last convolution."""
         last = next((n for n in _way(x, end) or () if n.op.label == "conv" and n.part == ""), None)
         op = Conv(
-            filters=end.shape.channels, kernel=(1, 1), stride=stride, padding=(0, 0, 0, 0), bias=getattr(last.op, "bias", True) if last else True
-        )  # fmt: skip
+            filters=end.shape.channels,
+            kernel=(1, 1),
+            stride=stride,
+            padding=(0, 0, 0, 0),
+            bias=getattr(last.op, "bias", True) if last else True,
+        )
         conv = OpLayer(
-            kind="conv", key=layer.shortcut_span, node=layer.node, op=Conv, args={}, ready=op,
+            kind="conv",
+            key=layer.shortcut_span,
+            node=layer.node,
+            op=Conv,
+            args={},
+            ready=op,
             norm=self.norms.get(last.index) if last else None,
-        )  # fmt: skip
+        )
         return self.op(conv, scope, x, Place(path, path.rpartition(".")[0], True), {})
 
     def stage(self, layer: StageLayer, scope: Scope, x: Node | None, prefix: str) -> Node | None:

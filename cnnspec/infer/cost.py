@@ -14,8 +14,8 @@ class LayerCost(NamedTuple):
     """Figures of one layer, for a batch of one.
 
     `trainable` says whether a training step changes it: false for what a transfer freezes. `receptive_field` is
-    (height, width) in pixels of the input, not clipped to its size; `training_only` marks layers of heads that inference
-    leaves out.
+    (height, width) in pixels of the input, not clipped to its size; `training_only` marks layers of heads that
+    inference leaves out.
     """
 
     node: Node

@@ -9,6 +9,19 @@ from cnnspec.ops.base import OPS, Field, Op, OpError, Param
 from cnnspec.ops.shapes import Maps, Shape, Vector, elements
 
 __all__ = [
-    "OPS", "Field", "Maps", "Op", "OpError", "Param", "Shape", "Vector",
-    "activation", "conv", "elements", "layout", "merge", "norm", "pool",
-]  # fmt: skip
+    "OPS",
+    "Field",
+    "Maps",
+    "Op",
+    "OpError",
+    "Param",
+    "Shape",
+    "Vector",
+    "activation",
+    "conv",
+    "elements",
+    "layout",
+    "merge",
+    "norm",
+    "pool",
+]

@@ -49,9 +49,7 @@ class _Windowed(_Weighted):
                 field="dilation",
                 help="Keras has no such layer; use the dilation, then a pool or a 1×1 convolution with the stride",
             )
-        return resolve(
-            maps(inputs, self.kind), self.kernel, self.stride, self.dilation, self.padding, full=False
-        )
+        return resolve(maps(inputs, self.kind), self.kernel, self.stride, self.dilation, self.padding, full=False)
 
     def shape(self, inputs: Sequence[Shape]) -> Shape:
         return Maps(self.outputs(inputs), *self.window(inputs).output)
@@ -219,9 +217,7 @@ class TransposedConv(_Weighted):
             for a, n in enumerate((x.height, x.width))
         ]
         if min(size) < 1:
-            raise OpError(
-                "empty-output", f"this crops the output to {size[0]}×{size[1]} pixels", field="padding"
-            )
+            raise OpError("empty-output", f"this crops the output to {size[0]}×{size[1]} pixels", field="padding")
         return Maps(self.filters, *size)
 
     def macs(self, inputs: Sequence[Shape], output: Shape) -> int:

@@ -64,9 +64,7 @@ def _padding(value: Any) -> str | tuple[int, int, int, int]:
         return value
     if (edges := _edges(value)) is not None:
         return edges
-    raise _refuse(
-        value, "`half`, `same`, `valid`, a whole number, [height, width] or [top, left, bottom, right]"
-    )
+    raise _refuse(value, "`half`, `same`, `valid`, a whole number, [height, width] or [top, left, bottom, right]")
 
 
 def _four_edges(value: Any) -> tuple[int, int, int, int]:

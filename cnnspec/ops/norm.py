@@ -55,8 +55,8 @@ class BatchNorm(Elementwise):
 class LayerNorm(Elementwise):
     """Normalises each sample, pixel by pixel, by the mean and biased variance over its channels.
 
-    `scale` then multiplies every channel by a learned weight, and `shift` adds a learned bias. `epsilon` is added to the
-    variance.
+    `scale` then multiplies every channel by a learned weight, and `shift` adds a learned bias. `epsilon` is added to
+    the variance.
     """
 
     kind: ClassVar[str] = "layer_norm"
@@ -75,7 +75,7 @@ class LayerNorm(Elementwise):
 
 
 class LocalResponseNorm(Elementwise):
-    """Divides by (k + alpha·Σx²)^beta, the sum over `size` neighbouring channels (an odd number), alpha not divided by it.
+    """Divides by (k + alpha·Σx²)^beta, the sum over `size` neighbouring channels, an odd number.
 
     This is the formula of AlexNet's paper (alpha 1e-4, beta 0.75, k 2); Caffe and PyTorch divide alpha by `size`.
     """
@@ -102,7 +102,7 @@ DropProbability = Annotated[float, Constraint(ge=0, lt=1, description="A probabi
 
 
 class Dropout(Elementwise):
-    """In training sets each value to 0 with probability `rate` and divides the others by 1−rate; otherwise the identity."""
+    """In training sets each value to 0 with probability `rate` and divides the others by 1−rate; else the identity."""
 
     kind: ClassVar[str] = "dropout"
     main: ClassVar[str] = "rate"
@@ -110,7 +110,7 @@ class Dropout(Elementwise):
 
 
 class SpatialDropout(Elementwise):
-    """Dropout of whole channels: in training each map is 0 with probability `rate`, the others are divided by 1−rate."""
+    """Dropout of whole channels: in training a map is 0 with probability `rate`, the others are divided by 1−rate."""
 
     kind: ClassVar[str] = "spatial_dropout"
     main: ClassVar[str] = "rate"

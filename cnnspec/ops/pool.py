@@ -1,6 +1,7 @@
 """Pooling over windows, over the whole map, and over a grid of equal windows."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 from cnnspec.ops.base import Field, Op, OpError, maps
@@ -10,7 +11,7 @@ from cnnspec.ops.window import Two, Window, resolve
 
 
 class _Pool(Op):
-    """The windows are `size` pixels large and `stride` apart, as much as their size unless given; padding is 0 by default.
+    """The windows are `size` pixels large and `stride` apart, their size unless given; padding is 0 by default.
 
     `ceil_mode` rounds the output size up, as PyTorch and Caffe do; the last windows then overhang the map.
     """
@@ -48,8 +49,8 @@ class MaxPool(_Pool):
 class AvgPool(_Pool):
     """The mean of each window.
 
-    `divisor: valid`, the default, divides by the number of pixels of the map in the window; `padded` counts zero padding
-    as well. What overhangs in `ceil_mode` never counts.
+    `divisor: valid`, the default, divides by the number of pixels of the map in the window; `padded` counts zero
+    padding as well. What overhangs in `ceil_mode` never counts.
     """
 
     kind: ClassVar[str] = "avg_pool"
@@ -89,7 +90,7 @@ def uniform_window(n: int, out: int) -> tuple[int, int] | None:
     """
     starts = [i * n // out for i in range(out)]
     sizes = {-(-(i + 1) * n // out) - start for i, start in enumerate(starts)}
-    steps = {b - a for a, b in zip(starts, starts[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(starts)}
     if len(sizes) == 1 and len(steps) <= 1:
         return sizes.pop(), steps.pop() if steps else n
     return None

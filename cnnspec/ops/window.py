@@ -19,8 +19,10 @@ Four = tuple[int, int, int, int]
 
 
 class Window(NamedTuple):
-    """A resolved window. `pads` is (top, left, bottom, right); `overhang` (bottom, right) lies behind the padding
-    and exists in ceil mode only: no average counts it.
+    """A resolved window.
+
+    `pads` is (top, left, bottom, right); `overhang` (bottom, right) lies behind the padding and exists in ceil mode
+    only: no average counts it.
     """
 
     kernel: Two

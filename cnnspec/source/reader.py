@@ -121,7 +121,9 @@ class _Reader:
         events.get_event()  # stream start
         event = events.get_event()
         if isinstance(event, yaml.StreamEndEvent):
-            self._stop("empty-file", "the file is empty", Span(self.source, 0, 0), help="a spec starts with `cnnspec: 1`")
+            self._stop(
+                "empty-file", "the file is empty", Span(self.source, 0, 0), help="a spec starts with `cnnspec: 1`"
+            )
         node = self._node(events, events.get_event(), 1)
         events.get_event()  # document end
         event = events.get_event()
@@ -261,10 +263,11 @@ class _Reader:
 
     def _refuse_cut(self, node: Node) -> None:
         """Stop where a comma inside an unquoted expression has cut it in two, which nothing behind would explain."""
-        if isinstance(node, Scalar) and not node.quoted and "(" in node.text:
-            if problem := cut_expression(self.source.text, node.span.start, node.span.end):
-                self._syntax(problem)
-                raise _Stop
+        if not isinstance(node, Scalar) or node.quoted or "(" not in node.text:
+            return
+        if problem := cut_expression(self.source.text, node.span.start, node.span.end):
+            self._syntax(problem)
+            raise _Stop
 
     def _split(self, key: Scalar, value: Node) -> tuple[Scalar, Node]:
         """Key and value as they were meant where `{key:value}` lacks its space; reported."""
@@ -300,7 +303,9 @@ class _Reader:
         self.report.add("yaml-syntax", message, Span(self.source, start, end), help=help)
 
     def _bad_character(self, error: yaml.reader.ReaderError) -> None:
-        match = re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]", self.source.text)
+        match = re.search(
+            r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]", self.source.text
+        )
         at = match.start() if match else 0
         code = ord(self.source.text[at]) if self.source.text else 0
         self.report.add(

@@ -28,27 +28,41 @@ def explain(error: yaml.MarkedYAMLError, text: str) -> Problem:
     begin = error.context_mark.index if error.context_mark else at
     problem, context = error.problem or "", error.context or ""
     if at < len(text) and text[at] == "\t":
-        return Problem("a tab cannot indent", at, _run(text, at, r"\t+"), "indent with spaces; YAML does not allow tabs")
+        return Problem(
+            "a tab cannot indent", at, _run(text, at, r"\t+"), "indent with spaces; YAML does not allow tabs"
+        )
     if "quoted scalar" in context:
         return _quoted(text, begin, at, problem)
     if "flow sequence" in context or "flow mapping" in context:
         return _flow(text, begin, at)
-    if "block" in context and "node" not in context and "scalar" not in context or "<document start>" in problem:
+    if ("block" in context and "node" not in context and "scalar" not in context) or "<document start>" in problem:
         return _block(text, at)
+    if "unexpected ':'" in problem:
+        return Problem("a colon needs a space behind it", begin, at + 1, f"`{text[begin:at]}: …`")
     if "expected ':'" in problem:
         return _key(text, begin)
     if "alias" in context or "anchor" in context:
         sign = text[begin]
         kind = "an alias" if sign == "*" else "an anchor"
-        return Problem(f"`{sign}` at the head of a value starts {kind}, and needs a name", begin, _word(text, begin),
-                       f"quote it if it is text: {_quote(text[begin : _word(text, begin)])}")  # fmt: skip
+        return Problem(
+            f"`{sign}` at the head of a value starts {kind}, and needs a name",
+            begin,
+            _word(text, begin),
+            f"quote it if it is text: {_quote(text[begin : _word(text, begin)])}",
+        )
     if "mapping values are not allowed" in problem:
         return _colon(text, at)
     if "tag" in context or "tag" in problem or "directive" in context:
-        return Problem(f"a value cannot start with `{text[begin]}`", begin, _word(text, begin), "quote it if it is text")
+        return Problem(
+            f"a value cannot start with `{text[begin]}`", begin, _word(text, begin), "quote it if it is text"
+        )
     if "sequence entries are not allowed" in problem:
-        return Problem("a list cannot start behind its key on one line", at, _line_end(text, at),
-                       "start a new line in front of the `-`, or write `[a, b]`")  # fmt: skip
+        return Problem(
+            "a list cannot start behind its key on one line",
+            at,
+            _line_end(text, at),
+            "start a new line in front of the `-`, or write `[a, b]`",
+        )
     if "cannot start any token" in problem:
         return Problem(f"a value cannot start with `{text[at]}`", at, at + 1, "put quotes around the value")
     if "node content" in problem:
@@ -76,8 +90,12 @@ def cut_expression(text: str, start: int, end: int) -> Problem | None:
 def _quoted(text: str, begin: int, at: int, problem: str) -> Problem:
     if "escape" in problem or "hexdecimal" in problem:
         start = text.rfind("\\", begin, at + 1)
-        return Problem("a backslash in double quotes starts an escape, and this is none", start, max(at + 1, start + 2),
-                       "use single quotes, which take a backslash as it is")  # fmt: skip
+        return Problem(
+            "a backslash in double quotes starts an escape, and this is none",
+            start,
+            max(at + 1, start + 2),
+            "use single quotes, which take a backslash as it is",
+        )
     return Problem("this quote is never closed", begin, _line_end(text, begin), f"end the text with `{text[begin]}`")
 
 
@@ -85,20 +103,36 @@ def _flow(text: str, begin: int, at: int) -> Problem:
     """Something other than a comma or the closing bracket after an entry of `[…]` or `{…}`."""
     closing = _FLOW[text[begin]]
     if at < len(text) and text[at] in "]}":
-        return Problem(f"`{text[begin]}` cannot be closed by `{text[at]}`", at, at + 1,
-                       f"a `{closing}` is missing before it, or this one is too much")  # fmt: skip
+        return Problem(
+            f"`{text[begin]}` cannot be closed by `{text[at]}`",
+            at,
+            at + 1,
+            f"a `{closing}` is missing before it, or this one is too much",
+        )
     if at >= len(text) or _crossed(text, begin, at):
-        return Problem(f"this `{text[begin]}` is never closed", begin, _line_end(text, begin), f"a `{closing}` is missing")
+        return Problem(
+            f"this `{text[begin]}` is never closed", begin, _line_end(text, begin), f"a `{closing}` is missing"
+        )
     if text[at] in "[{":
         start, end = _back(text, at), _balanced(text, at)
         if "$" in text[start:at]:
-            return Problem(f"`{text[at]}` cannot stand inside a value here", start, end,
-                           f"quote the expression: {_quote(text[start:end])}")  # fmt: skip
+            return Problem(
+                f"`{text[at]}` cannot stand inside a value here",
+                start,
+                end,
+                f"quote the expression: {_quote(text[start:end])}",
+            )
     if text[at] == ":":
         start = _back(text, at)
-        return Problem(f"no comma before `{text[start:at]}`", start, at, "entries between brackets are separated by `,`")
-    return Problem("expected `,` or the closing bracket here", at, max(_word(text, at), at + 1),
-                   f"entries are separated by `,`, the end is `{closing}`; quotes enclose a whole value")  # fmt: skip
+        return Problem(
+            f"no comma before `{text[start:at]}`", start, at, "entries between brackets are separated by `,`"
+        )
+    return Problem(
+        "expected `,` or the closing bracket here",
+        at,
+        max(_word(text, at), at + 1),
+        f"entries are separated by `,`, the end is `{closing}`; quotes enclose a whole value",
+    )
 
 
 def _crossed(text: str, begin: int, at: int) -> bool:
@@ -114,10 +148,18 @@ def _block(text: str, at: int) -> Problem:
     if at < len(text) and text[at] in "]}":
         return Problem(f"this `{text[at]}` closes nothing", at, at + 1, "remove it, or open the bracket that it closes")
     if head.strip():
-        return Problem("the value before this is complete", at, end,
-                       "quotes enclose a whole value; inside `'…'` write `''` for one")  # fmt: skip
-    return Problem("this line fits no indentation above it", at, end,
-                   "the options of one layer line up, and so do the `-` of one list")  # fmt: skip
+        return Problem(
+            "the value before this is complete",
+            at,
+            end,
+            "quotes enclose a whole value; inside `'…'` write `''` for one",
+        )
+    return Problem(
+        "this line fits no indentation above it",
+        at,
+        end,
+        "the options of one layer line up, and so do the `-` of one list",
+    )
 
 
 def _key(text: str, begin: int) -> Problem:
@@ -130,7 +172,9 @@ def missing_space(text: str, start: int, end: int) -> Problem | None:
     match = re.match(r"([A-Za-z_][\w.]*):(?=\S)", text[start:end])
     if match is None:
         return None
-    return Problem("a colon needs a space behind it", start, end, f"`{match.group(1)}: {text[start + match.end() : end].strip()}`")
+    return Problem(
+        "a colon needs a space behind it", start, end, f"`{match.group(1)}: {text[start + match.end() : end].strip()}`"
+    )
 
 
 def _colon(text: str, at: int) -> Problem:
@@ -144,8 +188,12 @@ def _colon(text: str, at: int) -> Problem:
     head = re.compile(r"[^\S\n]*").match(above, above.rfind("\n") + 1)
     if head and re.match(r"[A-Za-z_][^:#]*\Z", above[head.end() :]):
         return Problem("a key needs a `:`", head.end(), len(above), "write `key: value`")
-    return Problem(f"`{text[start:at]}` is indented below something that is no mapping", start, at,
-                   "line it up with its neighbours, or take the value off the line above")  # fmt: skip
+    return Problem(
+        f"`{text[start:at]}` is indented below something that is no mapping",
+        start,
+        at,
+        "line it up with its neighbours, or take the value off the line above",
+    )
 
 
 def _nothing(text: str, at: int) -> Problem:
@@ -155,7 +203,9 @@ def _nothing(text: str, at: int) -> Problem:
         return Problem(f"this `{text[at]}` closes nothing", at, at + 1, "remove it, or open the bracket that it closes")
     opened = max(text.rfind("[", 0, at), text.rfind("{", 0, at))
     if opened >= 0 and not text[opened + 1 : at].strip():
-        return Problem(f"this `{text[opened]}` is never closed", opened, opened + 1, f"a `{_FLOW[text[opened]]}` is missing")
+        return Problem(
+            f"this `{text[opened]}` is never closed", opened, opened + 1, f"a `{_FLOW[text[opened]]}` is missing"
+        )
     return Problem("a value is missing here", at, min(at + 1, len(text)))
 
 

@@ -14,9 +14,7 @@ class Scalar:
     depth = 1
     size = 1
 
-    def __init__(
-        self, value: None | bool | int | float | str, text: str, span: Span, quoted: bool = False
-    ) -> None:
+    def __init__(self, value: bool | int | float | str | None, text: str, span: Span, quoted: bool = False) -> None:
         self.value = value
         self.text = text
         self.span = span

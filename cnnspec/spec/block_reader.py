@@ -15,8 +15,10 @@ from cnnspec.spec.words import BLOCK_KEYS, COMMON, STRUCTURES
 
 
 class BlockReader(OpReader):
-    """Reads blocks. `unreadable` are those with a mistake, whose uses are none; `incomplete` tells that a library with
-    further blocks could not be read.
+    """Reads blocks.
+
+    `unreadable` are those with a mistake, whose uses are none; `incomplete` tells that a library with further blocks
+    could not be read.
     """
 
     def __init__(self, report: Report, globals_: Iterable[str], blocks: dict[str, Block]) -> None:
@@ -29,9 +31,7 @@ class BlockReader(OpReader):
         """A list of layers. `inside` says of what, for the rules on nesting and for messages."""
         raise NotImplementedError
 
-    def block_call(
-        self, name: str, key: Scalar, value: Node | None, scope: Scope, node: Mapping
-    ) -> BlockLayer:
+    def block_call(self, name: str, key: Scalar, value: Node | None, scope: Scope, node: Mapping) -> BlockLayer:
         block = self.blocks[name]
         beside = False
         for option in node.entries:
@@ -68,9 +68,11 @@ class BlockReader(OpReader):
                 else:
                     unknown = True
                     self.report.add(
-                        "unknown-argument", f"`{block.name}` has no argument `{name[:60]}`", key_node.span,
+                        "unknown-argument",
+                        f"`{block.name}` has no argument `{name[:60]}`",
+                        key_node.span,
                         help=did_you_mean(name, names) if names else "it takes none",
-                    )  # fmt: skip
+                    )
         elif isinstance(value, Sequence):
             if len(value.items) > len(names):
                 surplus = value.items[len(names)].span
@@ -94,9 +96,13 @@ class BlockReader(OpReader):
                 listed = ", ".join(f"`{n}`" for n in missing)
                 at = value.span if isinstance(value, Sequence) else key
                 self.report.add(
-                    "missing-argument", f"`{block.name}` needs {listed}", at,
-                    help="in order: " + ", ".join(names) if isinstance(value, Sequence) else f"`{block.name}: {{{missing[0]}: …}}`",
-                )  # fmt: skip
+                    "missing-argument",
+                    f"`{block.name}` needs {listed}",
+                    at,
+                    help="in order: " + ", ".join(names)
+                    if isinstance(value, Sequence)
+                    else f"`{block.name}: {{{missing[0]}: …}}`",
+                )
                 raise Invalid
         args = {name: self.arg(node, scope) for name, node in given.items()}
         if any(arg.broken for arg in args.values()):
@@ -117,15 +123,20 @@ class BlockReader(OpReader):
             return None
         if not isinstance(node, Mapping):
             self.report.add(
-                "bad-value", f"a block is a mapping, got {describe(node)}", node.span,
+                "bad-value",
+                f"a block is a mapping, got {describe(node)}",
+                node.span,
                 help=f"`{name}: {{layers: [...]}}`",
-            )  # fmt: skip
+            )
             self.unreadable.add(name)
             return None
         block = Block(name, key.span, {}, {}, Body([], node.span, True), self)
         args = node.get("args")
         if args is None and "layers" in node.entries:  # a misspelt one, reported with the rest of the keys
-            args = next((v for k, (_, v) in node.entries.items() if k not in BLOCK_KEYS and nearest(k, BLOCK_KEYS) == "args"), None)
+            args = next(
+                (v for k, (_, v) in node.entries.items() if k not in BLOCK_KEYS and nearest(k, BLOCK_KEYS) == "args"),
+                None,
+            )
         entries: list[tuple[Scalar, Node | None]] = []
         if isinstance(args, Mapping):
             entries = list(args.entries.values())
@@ -161,11 +172,11 @@ class BlockReader(OpReader):
             block.body = self.body(layers, scope, named=True, inside="a block", owner=block.key)
         elif rest:
             only = Mapping(rest, node.span)
-            block.body = self.body(
-                Sequence([only], node.span), scope, named=True, inside="a block", owner=block.key
-            )
+            block.body = self.body(Sequence([only], node.span), scope, named=True, inside="a block", owner=block.key)
         else:
             self.report.add(
-                "missing-key", f"the block `{block.name}` has no layers", block.key,
+                "missing-key",
+                f"the block `{block.name}` has no layers",
+                block.key,
                 help="give it `layers:`, or one `residual:` or `concat:`",
-            )  # fmt: skip
+            )

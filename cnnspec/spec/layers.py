@@ -1,7 +1,7 @@
 """The validated form of what a spec says about layers: definitions, not yet expanded.
 
-A `Body` is a list of `Layer`s; a `Block` is a body with arguments. Every option is an `Arg`, an expression together with
-the place where it is written, so that expansion, messages and generated code all start from the same thing.
+A `Body` is a list of `Layer`s; a `Block` is a body with arguments. Every option is an `Arg`, an expression together
+with the place where it is written, so that expansion, messages and generated code all start from the same thing.
 """
 
 from __future__ import annotations
@@ -64,8 +64,10 @@ class Layer:
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class OpLayer(Layer):
-    """An op with its options. `norm` and `activation` are layers of their own behind it; an `Arg` there is an
-    expression whose value names the kind. `ready` is the validated op where no option depends on a variable.
+    """An op with its options.
+
+    `norm` and `activation` are layers of their own behind it; an `Arg` there is an expression whose value names the
+    kind. `ready` is the validated op where no option depends on a variable.
     """
 
     op: type[Op]
@@ -104,7 +106,7 @@ class ResidualLayer(Layer):
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class StageLayer(Layer):
-    """A list of layers, built once for every tuple of values in `each`; `name` may contain `$i`, which counts from 1."""
+    """A list of layers, built once for every tuple of values in `each`; `name` may contain `$i`, counted from 1."""
 
     each: dict[str, Arg]
     do: Body

@@ -71,9 +71,9 @@ def find(
         report.add(slug, f"there is no file `{reference[:200]}`", at, help=did_you_mean(reference, names))
     else:
         report.add(
-            slug, f"there is neither a file nor a {what} of the zoo called `{reference[:200]}`", at,
+            slug,
+            f"there is neither a file nor a {what} of the zoo called `{reference[:200]}`",
+            at,
             help=did_you_mean(reference, names) or ("" if within else "`cnnspec list` shows the zoo"),
-        )  # fmt: skip
+        )
     return None
-
-

@@ -70,5 +70,3 @@ def _series(layer: Layer) -> str:
 
 def _is_role(layer: Layer) -> bool:
     return isinstance(layer, OpLayer) and bool(layer.op.role)
-
-

@@ -33,26 +33,30 @@ class OpReader(ValueReader):
         if value is not None and not is_null(value):
             if op.main and (isinstance(value, Mapping) or (isinstance(value, Sequence) and _takes_number(op))):
                 self.report.add(
-                    "bad-value", f"the value of `{op.kind}` is its `{op.main}` alone; options have names and stand beside it",
-                    value.span, help=f"write `{_rewritten(op, value)}`",
-                )  # fmt: skip
+                    "bad-value",
+                    f"the value of `{op.kind}` is its `{op.main}` alone; options have names and stand beside it",
+                    value.span,
+                    help=f"write `{_rewritten(op, value)}`",
+                )
                 raise Invalid
             if op.main:
                 fields = {op.main: value, **fields}
             elif isinstance(value, Mapping):
                 meant |= self.check_keys(value, options(op), f"`{op.kind}`")
                 for twice in value.entries.keys() & entries.keys():
-                    self.report.add(
-                        "duplicate-key", f"`{twice}` is given twice", value.key(twice).span, help="keep one of them"
-                    )
+                    second = max(value.key(twice).span, node.key(twice).span, key=lambda span: span.start)
+                    self.report.add("duplicate-key", f"`{twice}` is given twice", second, help="keep one of them")
                 entries |= {k: v for k, (_, v) in value.entries.items()}
                 fields |= {k: v for k, v in entries.items() if k in op.model_fields}
             else:
                 self.report.add(
-                    "bad-value", f"`{op.kind}` takes no value of its own, got {describe(value)}", value.span,
+                    "bad-value",
+                    f"`{op.kind}` takes no value of its own, got {describe(value)}",
+                    value.span,
                     help=f"options go into a mapping: `{op.kind}: {{{next(iter(options(op)), 'option')}: …}}`"
-                    if options(op) else "",
-                )  # fmt: skip
+                    if options(op)
+                    else "",
+                )
         default = self.defaults.get(op.kind)
         args = dict(default.args) if default else {}
         args |= {k: self.arg(v, scope) for k, v in fields.items()}
@@ -85,9 +89,7 @@ class OpReader(ValueReader):
             kind = next((k for k in node.entries if k in known), next(iter(node.entries)))
             key, value, mapping = node.key(kind), node.get(kind), node
         else:
-            self.report.add(
-                "bad-value", f"`{role}` is a name or a mapping with one, got {describe(node)}", node.span
-            )
+            self.report.add("bad-value", f"`{role}` is a name or a mapping with one, got {describe(node)}", node.span)
             return None
         if kind not in known:
             self.report.add(
@@ -101,9 +103,11 @@ class OpReader(ValueReader):
             for carried in OPS[kind].attaches:
                 if isinstance(written, Mapping) and carried in written.entries:
                     self.report.add(
-                        "unknown-key", f"a `{kind}` that is attached has no `{carried}` of its own",
-                        written.key(carried).span, help=f"write `{carried}` beside `{role}`",
-                    )  # fmt: skip
+                        "unknown-key",
+                        f"a `{kind}` that is attached has no `{carried}` of its own",
+                        written.key(carried).span,
+                        help=f"write `{carried}` beside `{role}`",
+                    )
         layer = self.op(OPS[kind], key, value, mapping, scope, common=())
         layer.activation = None
         return layer
@@ -115,9 +119,10 @@ class OpReader(ValueReader):
         known = [kind for kind, op in OPS.items() if op.role == role]
         if name not in known:
             raise ExprError(
-                "unknown-name", f"`{name}` is not {'an activation' if role == 'activation' else 'a norm'}",
+                "unknown-name",
+                f"`{name}` is not {'an activation' if role == 'activation' else 'a norm'}",
                 help=suggest(str(name), [*known, "none"])[1],
-            )  # fmt: skip
+            )
         node = arg.node
         assert isinstance(node, Scalar)
         layer = self.op(OPS[str(name)], node, None, Mapping({}, node.span), frozenset(), common=())
@@ -166,33 +171,44 @@ class OpReader(ValueReader):
             return key if arg is None else locate(arg.node, loc[1:])
 
         report_invalid(
-            error, self.report, place, what=f"`{op.kind}`", known=lambda _: options(op), skip_missing=skip_missing, path=path
-        )  # fmt: skip
+            error,
+            self.report,
+            place,
+            what=f"`{op.kind}`",
+            known=lambda _: options(op),
+            skip_missing=skip_missing,
+            path=path,
+        )
 
     def read_defaults(self, node: Node | None) -> None:
         """`defaults:`, options for every layer of a kind."""
         if node is None or is_null(node):
             return
         if not isinstance(node, Mapping):
-            self.report.add("bad-value", f"`defaults` is a mapping from ops to options, got {describe(node)}", node.span)
+            self.report.add(
+                "bad-value", f"`defaults` is a mapping from ops to options, got {describe(node)}", node.span
+            )
             return
         # norms and activations first: what carries them takes their defaults, wherever those are written
         for kind, (key, value) in sorted(node.entries.items(), key=lambda e: not (e[0] in OPS and OPS[e[0]].role)):
             if kind not in OPS:
                 self.report.add(
-                    "unknown-op", f"`{kind[:60]}` is not an op; only ops have defaults", key.span, help=suggest(kind, OPS)[1]
+                    "unknown-op",
+                    f"`{kind[:60]}` is not an op; only ops have defaults",
+                    key.span,
+                    help=suggest(kind, OPS)[1],
                 )
             elif not isinstance(value, Mapping):
-                self.report.add("bad-value", f"the defaults of `{kind}` are a mapping, got {describe(value)}", value.span)
+                self.report.add(
+                    "bad-value", f"the defaults of `{kind}` are a mapping, got {describe(value)}", value.span
+                )
             else:
                 self.defaults[kind] = self._default(OPS[kind], key, value)
 
     def _default(self, op: type[Op], key: Scalar, node: Mapping) -> OpLayer:
         known = [*op.model_fields, *op.attaches]
         self.check_keys(node, known, f"`{op.kind}`")
-        args = {
-            k: self.arg(v, self.globals) for k, (_, v) in node.entries.items() if k in op.model_fields
-        }
+        args = {k: self.arg(v, self.globals) for k, (_, v) in node.entries.items() if k in op.model_fields}
         layer = OpLayer(kind=op.kind, key=key.span, node=node, op=op, args=args)
         constants = {k: a.expr.value for k, a in args.items() if isinstance(a.expr, Const) and not a.broken}
         try:

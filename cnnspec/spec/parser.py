@@ -62,7 +62,9 @@ class Parser(StructureReader):
                 "bad-layer",
                 f"a layer is a name or a mapping such as {{conv: 64, kernel: 3}}, got {describe(node)}",
                 node.span,
-                help="options have names; a list of layers is a block or a branch" if isinstance(node, Sequence) else "",
+                help="options have names; a list of layers is a block or a branch"
+                if isinstance(node, Sequence)
+                else "",
             )
             raise Invalid
         kind = self._kind(node)
@@ -91,7 +93,10 @@ class Parser(StructureReader):
                 self.unknown_kind(key, node.key(key).span)
         key = next(iter(node.entries))
         self.report.add(
-            "bad-layer", "nothing says what this layer is", node.key(key).span, help="add an op or a block, such as `conv: 64`"
+            "bad-layer",
+            "nothing says what this layer is",
+            node.key(key).span,
+            help="add an op or a block, such as `conv: 64`",
         )
         raise Invalid
 
@@ -106,9 +111,7 @@ class Parser(StructureReader):
         )
         raise Invalid
 
-    def _make(
-        self, kind: str, key: Scalar, value: Node | None, node: Mapping, scope: Scope, inside: str
-    ) -> Layer:
+    def _make(self, kind: str, key: Scalar, value: Node | None, node: Mapping, scope: Scope, inside: str) -> Layer:
         if kind in self.blocks:
             layer: Layer = self.block_call(kind, key, value, scope, node)
         elif kind in OPS and OPS[kind].merges:
@@ -142,9 +145,7 @@ class Parser(StructureReader):
     def _first(self, layer: Layer, first: Node, node: Mapping, scope: Scope) -> None:
         """Other values for iteration 0 of a repeat."""
         if not isinstance(first, Mapping):
-            self.report.add(
-                "bad-value", f"`first` is a mapping of options, got {describe(first)}", first.span
-            )
+            self.report.add("bad-value", f"`first` is a mapping of options, got {describe(first)}", first.span)
         elif layer.repeat is None:
             self.report.add("bad-value", "`first` has no meaning without `repeat`", node.key("first").span)
         elif isinstance(layer, BlockLayer):
@@ -152,20 +153,22 @@ class Parser(StructureReader):
         elif isinstance(layer, OpLayer):
             op = layer.op
             self.check_keys(first, op.model_fields, f"`{op.kind}`")
-            layer.first = {
-                k: self.arg(v, scope) for k, (_, v) in first.entries.items() if k in op.model_fields
-            }
+            layer.first = {k: self.arg(v, scope) for k, (_, v) in first.entries.items() if k in op.model_fields}
             self.check_constants(op, layer.args | layer.first, layer.key)
         else:
             self.report.add(
-                "bad-value", f"a `{layer.kind}` has no arguments that `first` could change", node.key("first").span,
+                "bad-value",
+                f"a `{layer.kind}` has no arguments that `first` could change",
+                node.key("first").span,
                 help="make it a block with arguments",
-            )  # fmt: skip
+            )
 
     def read_output(self, name: str, key: Scalar, node: Node, scope: Scope) -> OutputDef | None:
         """One entry of `outputs:`."""
         if name == "main":
-            self.report.add("bad-name", "`main` is what the network's own output is called", key.span, help="choose another name")
+            self.report.add(
+                "bad-name", "`main` is what the network's own output is called", key.span, help="choose another name"
+            )
             return None
         if not self.check_name(name, key.span):
             return None
@@ -181,12 +184,18 @@ class Parser(StructureReader):
         if training_only is not None and not (
             isinstance(training_only, Scalar) and isinstance(training_only.value, bool)
         ):
-            self.report.add("bad-value", f"`training_only`: expected true or false, got {describe(training_only)}", training_only.span)  # fmt: skip
+            self.report.add(
+                "bad-value",
+                f"`training_only`: expected true or false, got {describe(training_only)}",
+                training_only.span,
+            )
         loss_weight = 1.0
         if weight is not None:
             value = weight.value if isinstance(weight, Scalar) else None
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                self.report.add("bad-value", f"`loss_weight`: expected a number of at least 0, got {describe(weight)}", weight.span)  # fmt: skip
+                self.report.add(
+                    "bad-value", f"`loss_weight`: expected a number of at least 0, got {describe(weight)}", weight.span
+                )
             else:
                 loss_weight = float(value)
         try:

@@ -98,12 +98,12 @@ def report_invalid(
         else:
             text, help = _describe(finding)
             if field == "[key]":  # pydantic's name for a key that is itself wrong
-                report.add("unknown-name", f"{_in(what, loc[:-2])}: {text}", place(loc[:-1], True), help=help, path=path)
+                report.add(
+                    "unknown-name", f"{_in(what, loc[:-2])}: {text}", place(loc[:-1], True), help=help, path=path
+                )
                 continue
             named = f"`{field}`" if isinstance(loc[-1] if loc else 0, str) else "" if loc else what
-            report.add(
-                "bad-value", f"{named}: {text}" if named else text, place(loc, False), help=help, path=path
-            )
+            report.add("bad-value", f"{named}: {text}" if named else text, place(loc, False), help=help, path=path)
     for loc, fields in missing.items():
         report.add("missing-key", f"{_in(what, loc)} needs {listed(fields)}", place(loc, True), path=path)
 

@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from cnnspec.ops import OPS
-from cnnspec.spec.loader import TOP_LEVEL
 from cnnspec.spec.recipe import Recipe
 from cnnspec.spec.schema_layers import layer_definitions
 from cnnspec.spec.schema_ops import defaults, op_definitions
@@ -29,7 +28,7 @@ from cnnspec.spec.schema_values import (
 )
 from cnnspec.spec.sections import InputSection, PreprocessSection, TransferSection
 from cnnspec.spec.version import LANGUAGE
-from cnnspec.spec.words import COMMON, STRUCTURES
+from cnnspec.spec.words import COMMON, STRUCTURES, TOP_LEVEL
 
 _LAYERS: Json = {"$ref": "#/$defs/layers"}
 _MODELS: dict[str, type[BaseModel]] = {
@@ -79,9 +78,7 @@ def _complete() -> Json:
 def _whole(model: type[BaseModel]) -> Json:
     fields = model.model_json_schema(by_alias=True)
     given = {
-        name: {"not": {"type": "null"}}
-        for name, s in fields["properties"].items()
-        if s.get("default", 0) is not None
+        name: {"not": {"type": "null"}} for name, s in fields["properties"].items() if s.get("default", 0) is not None
     }
     return {"required": fields.get("required", []), "properties": given}
 

@@ -72,9 +72,7 @@ def layer_definitions() -> dict[str, Json]:
 
 def _layer(extra: tuple[str, ...]) -> Json:
     """A layer as a mapping; `extra` are further keys of the mapping that it stands in."""
-    kinds = {kind: describe(op) for kind, op in OPS.items()} | {
-        name: _STRUCTURES[name] for name in STRUCTURES
-    }
+    kinds = {kind: describe(op) for kind, op in OPS.items()} | {name: _STRUCTURES[name] for name in STRUCTURES}
     beside = dict.fromkeys(extra, True)
     every_option = {name for op in OPS.values() for name in options(op)} | {"each", "do", "rows", "prefix"}
     rules: list[Json] = [
@@ -158,9 +156,7 @@ def _keys(kind: str) -> dict[str, Json]:
 def _bare() -> Json:
     """A layer as a word. Ops that need options, which `defaults:` may hold, are accepted but not proposed."""
     proposed = [
-        op
-        for op in OPS.values()
-        if not op.merges and not any(f.is_required() for f in op.model_fields.values())
+        op for op in OPS.values() if not op.merges and not any(f.is_required() for f in op.model_fields.values())
     ]
     excluded = [*STRUCTURES, *(kind for kind, op in OPS.items() if op.merges)]
     return {

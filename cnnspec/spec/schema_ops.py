@@ -18,9 +18,7 @@ def op_definitions() -> dict[str, Json]:
 def _options(op: type[Op]) -> Json:
     """All options of an op and what it carries, none of them required: `defaults:` may hold the others."""
     fields = option_forms(op)
-    properties = {
-        name: or_expression(field) | {"description": meaning(op, name)} for name, field in fields.items()
-    }
+    properties = {name: or_expression(field) | {"description": meaning(op, name)} for name, field in fields.items()}
     for role in op.attaches:
         properties[role] = {"$ref": f"#/$defs/{role}"}
     return {"type": "object", "properties": properties, "additionalProperties": False}
@@ -35,9 +33,7 @@ def option_forms(op: type[Op]) -> dict[str, Json]:
 
 def describe(op: type[Op]) -> str:
     """An op's description, with what its family has in common (the docstrings of private bases)."""
-    family = [
-        cls for cls in op.__mro__ if cls is op or (cls.__name__.startswith("_") and issubclass(cls, Op))
-    ]
+    family = [cls for cls in op.__mro__ if cls is op or (cls.__name__.startswith("_") and issubclass(cls, Op))]
     return "\n\n".join(unwrapped(cls.__doc__) for cls in family if cls.__doc__)
 
 
@@ -96,9 +92,7 @@ def _attached(role: str) -> Json:
         own = [name for name in op.model_fields if name != op.main]
         allowed |= {kind, *own}
         keys = {kind: value_of(op, own), **{name: option(op, name) for name in own}}
-        rules.append(
-            {"if": {"required": [kind]}, "then": {"properties": keys, "additionalProperties": False}}
-        )
+        rules.append({"if": {"required": [kind]}, "then": {"properties": keys, "additionalProperties": False}})
     article = "An activation" if role == "activation" else "A norm"
     return {
         "description": f"{article} behind the layer: its name, a mapping with its options, an expression "

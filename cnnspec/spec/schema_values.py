@@ -96,9 +96,7 @@ def or_expression(schema: Json) -> Json:
 
     Titles, which repeat the name, go; so do defaults that say nothing (null, or empty).
     """
-    kept = {
-        key: schema[key] for key in ("description", "default") if schema.get(key) not in (None, [], {}, "")
-    }
+    kept = {key: schema[key] for key in ("description", "default") if schema.get(key) not in (None, [], {}, "")}
     if "description" in kept:
         kept["description"] = unwrapped(kept["description"])
     if "default" in kept:

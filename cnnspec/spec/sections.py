@@ -1,4 +1,4 @@
-"""The sections of a spec beside its layers: input, preprocessing, transfer. (`train` is in `cnnspec.spec.recipe`.)"""
+"""The sections of a spec beside its layers: input, preprocessing, transfer. Recipes are in `cnnspec.spec.recipe`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,14 @@ def _scale(value: Any) -> float:
 Scale = Annotated[
     float,
     PlainValidator(_scale),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^ *[0-9.eE+-]+ */ *[0-9.eE+-]+ *$"}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": "^ *[0-9.eE+-]+ */ *[0-9.eE+-]+ *$"},
+            ]
+        }
+    ),
 ]
 
 
@@ -47,7 +54,9 @@ def _per_channel(above: float, what: str) -> PlainValidator:
         if numbers and all(isinstance(n, int | float) and not isinstance(n, bool) and above < n < inf for n in numbers):
             return [float(n) for n in value] if isinstance(value, list) else float(value)
         raise PydanticCustomError(
-            "bad_value", "expected {what} or a list of them, one for each channel, got {got}", {"what": what, "got": show(value)}
+            "bad_value",
+            "expected {what} or a list of them, one for each channel, got {got}",
+            {"what": what, "got": show(value)},
         )
 
     return PlainValidator(parse)
@@ -122,7 +131,9 @@ class TransferCase(Strict):
 
 
 class TransferSection(Strict):
-    """How the network is reused. `head` names the layers that classify, `boundaries` the layers at which freezing
+    """How the network is reused.
+
+    `head` names the layers that classify, `boundaries` the layers at which freezing
     may sensibly end, from the input to the output. `cases` are the four situations: few or many new images, similar to
     the old ones or different from them.
     """

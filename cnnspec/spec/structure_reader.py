@@ -35,9 +35,7 @@ class StructureReader(BlockReader):
             )
             raise Invalid
 
-    def merge(
-        self, op: type[Op], key: Scalar, value: Node | None, node: Mapping, scope: Scope, inside: str
-    ) -> Layer:
+    def merge(self, op: type[Op], key: Scalar, value: Node | None, node: Mapping, scope: Scope, inside: str) -> Layer:
         """`concat`, `add`, `multiply`: of named branches, or of a list of named layers."""
         layer = self.op(op, key, None, node, scope, common=COMMON)
         if isinstance(value, Mapping):
@@ -67,18 +65,22 @@ class StructureReader(BlockReader):
             raise Invalid
         if isinstance(value, Sequence) and node.get("from"):
             self.report.add(
-                "bad-value", "`from` has no meaning beside a list of layers", node.key("from").span,
+                "bad-value",
+                "`from` has no meaning beside a list of layers",
+                node.key("from").span,
                 help="what is merged is the list; name all of it there",
-            )  # fmt: skip
+            )
         layer.inputs = [Arg(self.source(item, scope), item) for item in sources.items]
         return layer
 
-    def residual(
-        self, key: Scalar, value: Node | None, scope: Scope, inside: str, node: Mapping
-    ) -> ResidualLayer:
+    def residual(self, key: Scalar, value: Node | None, scope: Scope, inside: str, node: Mapping) -> ResidualLayer:
         self._refuse_nesting("residual", key, inside, ("a branch", "a residual's body"))
         if not isinstance(value, Mapping):
-            self.report.add("bad-value", "a residual is a mapping with `body`", value.span if value and value.span.text else key.span)
+            self.report.add(
+                "bad-value",
+                "a residual is a mapping with `body`",
+                value.span if value and value.span.text else key.span,
+            )
             raise Invalid
         self.check_keys(node, COMMON, "`residual`", "residual")
         meant = self.check_keys(value, ("body", "shortcut", "activation"), "`residual`")
@@ -93,9 +95,7 @@ class StructureReader(BlockReader):
         add = self.op(OPS["add"], key, None, Mapping({}, key.span), scope, common=())
         if activation := value.get("activation"):
             add.activation = self.attached("activation", activation, scope)
-        layer = ResidualLayer(
-            kind="residual", key=key.span, node=node, body=body, add=add, shortcut_span=key.span
-        )
+        layer = ResidualLayer(kind="residual", key=key.span, node=node, body=body, add=add, shortcut_span=key.span)
         shortcut = value.get("shortcut")
         if isinstance(shortcut, Sequence):
             layer.shortcut = self.body(
@@ -135,9 +135,13 @@ class StructureReader(BlockReader):
             self.report.add("missing-key", "`stage` needs `do`, a list of layers", key.span)
             raise Invalid
         layer = StageLayer(
-            kind="stage", key=key.span, node=node, name=name_arg, each=each,
+            kind="stage",
+            key=key.span,
+            node=node,
+            name=name_arg,
+            each=each,
             do=self.body(node.get("do"), inner, named=False, inside="a stage", owner=key.span),
-        )  # fmt: skip
+        )
         if condition := node.get("if"):
             layer.condition = self.arg(condition, scope)
         if source := node.get("from"):
@@ -159,7 +163,7 @@ class StructureReader(BlockReader):
                 else f"a table names the block that its rows use, got {describe(value)}",
                 value.span if value and value.span.text else key.span,
                 help=did_you_mean(value.text, self.blocks) if isinstance(value, Scalar) else "",
-            )  # fmt: skip
+            )
             raise Invalid
         block = self.blocks[value.text]
         prefix_node = node.get("prefix")
@@ -172,13 +176,12 @@ class StructureReader(BlockReader):
         rows = node.get("rows")
         if not isinstance(rows, Mapping) or not rows.entries:
             self.report.add(
-                "missing-key" if rows is None else "bad-value", "`table` needs `rows`, a mapping from names to arguments",
+                "missing-key" if rows is None else "bad-value",
+                "`table` needs `rows`, a mapping from names to arguments",
                 rows.span if rows else key.span,
-            )  # fmt: skip
+            )
             raise Invalid
-        layer = TableLayer(
-            kind="table", key=key.span, node=node, block=block.name, prefix=prefix, rows=[]
-        )
+        layer = TableLayer(kind="table", key=key.span, node=node, block=block.name, prefix=prefix, rows=[])
         for row, (row_key, row_value) in rows.entries.items():
             if not self.check_name(prefix + row, row_key.span):
                 continue
@@ -187,9 +190,7 @@ class StructureReader(BlockReader):
             except Invalid:
                 continue
             name = Arg(Const(0, 0, prefix + row), row_key)
-            layer.rows.append(
-                BlockLayer(kind=block.name, key=row_key.span, node=row_value, name=name, args=args)
-            )
+            layer.rows.append(BlockLayer(kind=block.name, key=row_key.span, node=row_value, name=name, args=args))
         if condition := node.get("if"):
             layer.condition = self.arg(condition, scope)
         return layer

@@ -42,9 +42,7 @@ class Section(Strict):
         return value if isinstance(value, dict | cls) else {cls.main: value}
 
     @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         written = handler(schema)
         return {"anyOf": [handler.resolve_ref_schema(written)["properties"][cls.main], written]}
 
@@ -65,9 +63,7 @@ class OneOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(partial(_choose, choices(source)))
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         known: dict[str, type[Tagged]] = schema["function"]["function"].args[0]
         alone = [kind for kind, choice in known.items() if not _required(choice)]
         written: list[JsonSchemaValue] = [{"enum": alone}] if alone else []
@@ -173,6 +169,8 @@ def place(node: Node, path: Iterable[str | int], *, key: bool = False) -> Span:
             node = node.items[step]
             span = node.span
             continue
+        if isinstance(node, Scalar) and node.text == step:
+            span = node.span  # a choice written as its name alone
         entry = _entry(node, str(step), inside=depth > 0)
         if entry is None and outer is not None:
             entry = _entry(outer, str(step), inside=False)

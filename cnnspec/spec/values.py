@@ -69,9 +69,11 @@ class ValueReader:
         """Whether a variable may be called `name`; reported if not."""
         if not VARIABLE.match(name):
             self.report.add(
-                "bad-name", f"`{name[:60]}` cannot be a variable's name", span,
+                "bad-name",
+                f"`{name[:60]}` cannot be a variable's name",
+                span,
                 help="a letter, then letters, digits and underscores",
-            )  # fmt: skip
+            )
             return False
         if name in taken or name in ("in_channels",):
             self.report.add(
@@ -96,9 +98,12 @@ class ValueReader:
             for ref in variables(expr):
                 if ref.name not in scope:
                     raise ExprError(
-                        "unknown-variable", f"`${ref.name}` is not known here", ref.start, ref.end,
+                        "unknown-variable",
+                        f"`${ref.name}` is not known here",
+                        ref.start,
+                        ref.end,
                         did_you_mean(ref.name, scope),
-                    )  # fmt: skip
+                    )
         except ExprError as error:
             self.expression_error(error, node)
             return Const(0, 0, None)

@@ -178,9 +178,7 @@ def _bytes(number: int) -> str:
 
 def _line(cells: dict[str, str], columns: list[str], widths: dict[str, int]) -> str:
     left = ("layer", "what", "output")
-    return "  ".join(
-        cells[n].ljust(widths[n]) if n in left else cells[n].rjust(widths[n]) for n in columns
-    ).rstrip()
+    return "  ".join(cells[n].ljust(widths[n]) if n in left else cells[n].rjust(widths[n]) for n in columns).rstrip()
 
 
 def _total_width(cells: list[dict[str, str]], columns: list[str]) -> int:
@@ -223,5 +221,3 @@ def _totals(summary: Summary) -> list[str]:
     ]
     name, number = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
     return [f"{row[0]:<{name}}  {row[1]:>{number}}  {row[2]}".rstrip() for row in rows]
-
-

@@ -11,7 +11,6 @@ Headers are written by hand, before the message is seen. The rendered text besid
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -21,8 +20,7 @@ import pytest
 
 import cnnspec
 from cnnspec.cli import main
-from cnnspec.diagnostics import Diagnostic, Source, Span, SpecError
-from cnnspec.diagnostics.catalog import CATALOG
+from cnnspec.diagnostics import Diagnostic, SpecError
 from cnnspec.diagnostics.render import summary_line, to_text
 
 BAD = Path(__file__).parent / "bad"

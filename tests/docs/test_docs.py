@@ -22,9 +22,9 @@ from cnnspec.graph.expand import MAX_LAYERS, MAX_NESTING
 from cnnspec.ops import OPS
 from cnnspec.source import Mapping, Sequence, read_text
 from cnnspec.source.reader import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_NODES
-from cnnspec.spec.loader import TOP_LEVEL, load_spec
+from cnnspec.spec.loader import load_spec
 from cnnspec.spec.sections import PreprocessSection, TransferCase, TransferSection
-from cnnspec.spec.words import BLOCK_KEYS, COMMON, RESERVED, SHORTCUTS, STRUCTURES
+from cnnspec.spec.words import BLOCK_KEYS, COMMON, RESERVED, SHORTCUTS, STRUCTURES, TOP_LEVEL
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -129,9 +129,13 @@ def test_separable_convolutions_are_keras_s(case):
 
     o, shape = case.options, case.inputs[0]
     layer = layers.SeparableConv2D(
-        o["filters"], o["kernel"], strides=o.get("stride", 1), padding="same", depth_multiplier=o.get("depth_multiplier", 1),
+        o["filters"],
+        o["kernel"],
+        strides=o.get("stride", 1),
+        padding="same",
+        depth_multiplier=o.get("depth_multiplier", 1),
         use_bias=o.get("bias", True),
-    )  # fmt: skip
+    )
     layer.build((1, shape.height, shape.width, shape.channels))
     _, height, width, channels = layer.compute_output_shape((1, shape.height, shape.width, shape.channels))
     assert case.op.shape(case.inputs) == Maps(channels, height, width)
@@ -172,7 +176,9 @@ LAYERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "case", [c for c in CASES if c.kind in LAYERS and c.options.get("scale", True) and c.options.get("shift", True)], ids=str
+    "case",
+    [c for c in CASES if c.kind in LAYERS and c.options.get("scale", True) and c.options.get("shift", True)],
+    ids=str,
 )
 def test_weights_are_the_peers(case):
     from torch import nn

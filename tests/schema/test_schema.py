@@ -12,10 +12,9 @@ import cnnspec
 from cnnspec.diagnostics import Report
 from cnnspec.ops import OPS
 from cnnspec.source import plain, read_file
-from cnnspec.spec.loader import TOP_LEVEL
 from cnnspec.spec.locate import zoo_folder
 from cnnspec.spec.op_reader import options
-from cnnspec.spec.words import COMMON, SHORTCUTS, STRUCTURES
+from cnnspec.spec.words import COMMON, SHORTCUTS, STRUCTURES, TOP_LEVEL
 
 
 def keys_of(schema: dict[str, Any], kind: str) -> set[str]:

@@ -139,7 +139,9 @@ OTHERS = [
     Case("concat", {}, (ODD, Maps(5, 13, 11))),
     Case("concat", {}, (FLAT, Vector(4))),
     *[
-        Case(kind, {"slope": 0.2} if kind == "leaky_relu" else {"approximate": True} if kind == "gelu" else {}, (shape,))
+        Case(
+            kind, {"slope": 0.2} if kind == "leaky_relu" else {"approximate": True} if kind == "gelu" else {}, (shape,)
+        )
         for kind, op in OPS.items()
         if op.role == "activation"
         for shape in (ODD, FLAT)

@@ -44,8 +44,14 @@ layers:
 
 @pytest.mark.parametrize(
     ("shortcut", "filters", "stride", "projected"),
-    [("auto", 4, 1, False), ("auto", 8, 1, True), ("auto", 4, 2, True), ("identity", 4, 1, False), ("projection", 4, 1, True)],
-)  # fmt: skip
+    [
+        ("auto", 4, 1, False),
+        ("auto", 8, 1, True),
+        ("auto", 4, 2, True),
+        ("identity", 4, 1, False),
+        ("projection", 4, 1, True),
+    ],
+)
 def test_shortcut(tmp_path, shortcut, filters, stride, projected):
     net = load(tmp_path, RESIDUAL.format(shortcut=shortcut, filters=filters, stride=stride))
     paths = [n.path for n in net.graph.nodes]
@@ -94,7 +100,8 @@ layers:
 """,
     )
     uses = [i for i in instances(net.graph.root) if i.kind == "block"]
-    assert [(i.path, i.block.name, i.iteration, i.values["filters"], i.values["wide"], i.values["in_channels"]) for i in uses] == [
+    values = [tuple(i.values[name] for name in ("filters", "wide", "in_channels")) for i in uses]
+    assert [(i.path, i.block.name, i.iteration, *v) for i, v in zip(uses, values, strict=True)] == [
         ("part1.0", "pair", 0, 8, 16, 4),
         ("part1.1", "pair", 1, 8, 16, 8),
         ("part2.0", "pair", 0, 12, 24, 16),
@@ -119,7 +126,10 @@ def test_blocks_of_a_library_keep_their_own_defaults(tmp_path):
     (tmp_path / "lib.yaml").write_text(
         "cnnspec: 1\ndefaults: {conv: {bias: false}}\nblocks:\n  b: {args: [n], layers: [{conv: $n, kernel: 1}]}\n"
     )
-    net = load(tmp_path, "use: [./lib.yaml]\ndefaults: {conv: {activation: relu}}\nlayers:\n  - {b: 5}\n  - {conv: 5, kernel: 1}\n")
+    net = load(
+        tmp_path,
+        "use: [./lib.yaml]\ndefaults: {conv: {activation: relu}}\nlayers:\n  - {b: 5}\n  - {conv: 5, kernel: 1}\n",
+    )
     assert [(n.path, n.op.kind) for n in net.graph.nodes] == [("b.conv", "conv"), ("conv", "conv"), ("relu", "relu")]
     assert [n.op.bias for n in net.graph.nodes[:2]] == [False, True]
 

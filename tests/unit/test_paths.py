@@ -67,7 +67,11 @@ layers:
 
 
 def test_a_repeat_in_a_named_body_is_a_list_of_its_own(tmp_path):
-    text = "layers:\n  - {conv: 4, kernel: 3, norm: batch_norm, repeat: 2}\n  - {conv: 4, kernel: 1, repeat: 1, name: last}\n"
+    text = """
+layers:
+  - {conv: 4, kernel: 3, norm: batch_norm, repeat: 2}
+  - {conv: 4, kernel: 1, repeat: 1, name: last}
+"""
     assert paths(tmp_path, text) == ["conv.0.conv", "conv.0.bn", "conv.1.conv", "conv.1.bn", "last.0"]
 
 

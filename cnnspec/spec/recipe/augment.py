@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cnnspec.ops.fields import Count, Positive
-from cnnspec.spec.recipe.fields import Factor, Fill, Offsets, Pixels, Probability, Ratios, Shares
+from cnnspec.spec.recipe.fields import Factor, Fill, Offsets, Pixels, Probability, Ratios, Shares, Strength
 from cnnspec.spec.tagged import OneOf, Tagged
 
 Degrees = Annotated[float, Field(gt=0, le=180, description="An angle above 0, up to 180 degrees.")]
@@ -127,7 +127,7 @@ class Brightness(_Step):
     kind = "brightness"
     main = "factor"
 
-    factor: Factor
+    factor: Strength
 
 
 class Contrast(_Step):
@@ -136,7 +136,7 @@ class Contrast(_Step):
     kind = "contrast"
     main = "factor"
 
-    factor: Factor
+    factor: Strength
 
 
 class Saturation(_Step):
@@ -148,7 +148,7 @@ class Saturation(_Step):
     kind = "saturation"
     main = "factor"
 
-    factor: Factor
+    factor: Strength
 
 
 class Hue(_Step):
@@ -200,7 +200,20 @@ class Mixup(Tagged):
 
 
 Augmentation = Annotated[
-    RandomCrop | RandomResizedCrop | PadAndCrop | Flip | Shift | Rotate | Zoom | Shear | Brightness | Contrast
-    | Saturation | Hue | Lighting | Cutout | Mixup,
+    RandomCrop
+    | RandomResizedCrop
+    | PadAndCrop
+    | Flip
+    | Shift
+    | Rotate
+    | Zoom
+    | Shear
+    | Brightness
+    | Contrast
+    | Saturation
+    | Hue
+    | Lighting
+    | Cutout
+    | Mixup,
     OneOf(),
-]  # fmt: skip
+]

@@ -42,9 +42,7 @@ class _Checks:
         self.recipe = recipe
         self.report = report
 
-    def _conflict(
-        self, message: str, path: Path, *, key: bool = False, other: Path = (), help: str = ""
-    ) -> None:
+    def _conflict(self, message: str, path: Path, *, key: bool = False, other: Path = (), help: str = "") -> None:
         """Report a contradiction at `path`, or at its key, with `other` as the second place."""
         span = self.recipe.span
         related = [Label(span(*other), "")] if other else []

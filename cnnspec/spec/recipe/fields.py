@@ -28,9 +28,7 @@ def _two(value: Any) -> bool:
 
 def _refuse(value: Any, expected: str) -> PydanticCustomError:
     got = f"[{', '.join(map(show, value))}]" if _two(value) else shown(value)
-    return PydanticCustomError(
-        "bad_value", "expected {expected}, got {got}", {"expected": expected, "got": got}
-    )
+    return PydanticCustomError("bad_value", "expected {expected}, got {got}", {"expected": expected, "got": got})
 
 
 class Form:
@@ -50,9 +48,7 @@ class Form:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(self.validate)
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"description": f"{self.expected[0].upper()}{self.expected[1:]}.", "anyOf": list(self.schemas)}
 
 
@@ -67,6 +63,12 @@ def _spread(value: Any) -> Interval | None:
     return _ascending(value)
 
 
+def _strength(value: Any) -> Interval | None:
+    if _number(value) and 0 < value <= 1:
+        return 1 - value, 1 + value
+    return (float(value[0]), float(value[1])) if _two(value) and 0 <= value[0] <= value[1] else None
+
+
 def _ascending(value: Any) -> Interval | None:
     return (float(value[0]), float(value[1])) if _two(value) and 0 < value[0] <= value[1] else None
 
@@ -79,11 +81,7 @@ def _shares(value: Any) -> Interval | None:
 def _offsets(value: Any) -> Interval | None:
     if _number(value) and 0 < value < 1:
         return float(value), float(value)
-    return (
-        (float(value[0]), float(value[1]))
-        if _two(value) and all(0 <= v < 1 for v in value) and any(value)
-        else None
-    )
+    return (float(value[0]), float(value[1])) if _two(value) and all(0 <= v < 1 for v in value) and any(value) else None
 
 
 def _pixels(value: Any) -> tuple[int, int] | None:
@@ -121,6 +119,7 @@ def _weights(value: Any) -> Any:
 
 
 _ABOVE_0: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0}
+_FROM_0: dict[str, Any] = {"type": "number", "minimum": 0}
 _BELOW_1: dict[str, Any] = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 _BETWEEN: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 _SHARE: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
@@ -136,6 +135,15 @@ Factor = Annotated[
         "a number f between 0 and 1, which stands for [1 − f, 1 + f], or [lowest, highest]",
         _BETWEEN,
         _list(_ABOVE_0, 2),
+    ),
+]
+Strength = Annotated[
+    Interval,
+    Form(
+        _strength,
+        "a number f above 0, up to 1, which stands for [1 − f, 1 + f], or [lowest, highest]",
+        _SHARE,
+        _list(_FROM_0, 2),
     ),
 ]
 Ratios = Annotated[Interval, Form(_ascending, "[lowest, highest], both above 0", _list(_ABOVE_0, 2))]

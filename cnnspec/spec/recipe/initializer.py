@@ -166,10 +166,23 @@ class Orthogonal(Tagged):
 
 
 Initializer = Annotated[
-    Zeros | Ones | ConstantValue | Normal | TruncatedNormal | Uniform | HeNormal | HeUniform | GlorotNormal
-    | GlorotUniform | LecunNormal | LecunUniform | FanInUniform | VarianceScaling | Orthogonal,
+    Zeros
+    | Ones
+    | ConstantValue
+    | Normal
+    | TruncatedNormal
+    | Uniform
+    | HeNormal
+    | HeUniform
+    | GlorotNormal
+    | GlorotUniform
+    | LecunNormal
+    | LecunUniform
+    | FanInUniform
+    | VarianceScaling
+    | Orthogonal,
     OneOf(),
-]  # fmt: skip
+]
 
 
 class LayerInitializers(Strict):

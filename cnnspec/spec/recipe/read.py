@@ -16,12 +16,12 @@ from cnnspec.spec.version import check_version
 
 if TYPE_CHECKING:
     from cnnspec.spec.document import Spec
-    from cnnspec.spec.loader import _Loader
+    from cnnspec.spec.section_reader import SectionReader
 
 _MAX_CHAIN = 16
 
 
-def load_recipe(loader: _Loader, spec: Spec, reference: str = "") -> Recipe | None:
+def load_recipe(loader: SectionReader, spec: Spec, reference: str = "") -> Recipe | None:
     """The recipe that the spec's `train` section gives, or the one that `reference` names in place of it.
 
     Returns None where there is none, or where the report got an error.
@@ -50,9 +50,7 @@ def _with_base(node: Node, report: Report, seen: list[Path]) -> Mapping | None:
     if isinstance(node, Scalar) and node.text and not is_null(node):
         return _from_file(node, report, seen)
     if not isinstance(node, Mapping):
-        report.add(
-            "bad-value", f"`train` is the name of a recipe or a mapping, got {describe(node)}", node.span
-        )
+        report.add("bad-value", f"`train` is the name of a recipe or a mapping, got {describe(node)}", node.span)
         return None
     base = node.get("recipe")
     below: Mapping | None = Mapping({}, node.span)
@@ -70,9 +68,7 @@ def _with_base(node: Node, report: Report, seen: list[Path]) -> Mapping | None:
 def _from_file(name: Scalar, report: Report, seen: list[Path]) -> Mapping | None:
     """The sections of the recipe called `name`, found from the file in which that name is written."""
     source = name.span.source.path
-    path = find(
-        name.text, report, relative_to=source.parent if source else None, span=name.span, within="recipes"
-    )
+    path = find(name.text, report, relative_to=source.parent if source else None, span=name.span, within="recipes")
     if path is None:
         return None
     real = path.resolve()

@@ -128,12 +128,8 @@ class OneCycle(Tagged):
     kind = "one_cycle"
 
     rise: Share = 0.3
-    initial_divisor: Annotated[
-        float, Field(ge=1, allow_inf_nan=False, description="A number of at least 1.")
-    ] = 25.0
-    final_divisor: Annotated[
-        float, Field(ge=1, allow_inf_nan=False, description="A number of at least 1.")
-    ] = 1e4
+    initial_divisor: Annotated[float, Field(ge=1, allow_inf_nan=False, description="A number of at least 1.")] = 25.0
+    final_divisor: Annotated[float, Field(ge=1, allow_inf_nan=False, description="A number of at least 1.")] = 1e4
     shape: Literal["cosine", "linear"] = "cosine"
 
     @property

@@ -1,0 +1,118 @@
+"""Reads `params:`, with what `--set` changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict
+from contextlib import suppress
+from typing import Any
+
+from cnnspec.diagnostics import Source, Span, did_you_mean
+from cnnspec.expr import Value, show
+from cnnspec.ops.fields import MAX
+from cnnspec.source import Mapping, Node, Scalar, Sequence, read_value
+from cnnspec.spec.parser import Parser
+from cnnspec.spec.section_reader import SectionReader
+
+
+class Wrong(Exception):
+    """This value cannot be used; the reason is in the report."""
+
+
+class ParameterReader(SectionReader):
+    """Reads parameters."""
+
+    def params(self, overrides: Dict[str, Any]) -> dict[str, Value]:
+        parser = Parser(self.report, (), {})
+        values: dict[str, Value] = {}
+        required: dict[str, Scalar] = {}
+        for name, (key, node) in self.mapping("params"):
+            if not parser.check_variable(name, key.span, ()):
+                continue
+            self.known.add(name)
+            if isinstance(node, Scalar) and node.text == "required" and not node.quoted:
+                required[name] = key
+                continue
+            with suppress(Wrong):
+                values[name] = self.constant(node, f"the parameter `{name}`")
+        for name, given in overrides.items():
+            if name in ("input.size", "input.channels"):
+                continue
+            if name not in self.known:
+                source = Source("--set", f"{name}={given}")
+                self.report.add(
+                    "unknown-param",
+                    f"`{self.text('name')}` has no parameter `{name[:60]}`",
+                    Span(source, 0, len(name)),
+                    help=did_you_mean(name, [*self.known, "input.size", "input.channels"]),
+                )
+                continue
+            required_key = required.pop(name, None)
+            try:
+                value = self.override(name, given)
+            except Wrong:
+                continue
+            if required_key is None and name in values and not _alike(values[name], value):
+                source = Source("--set", f"{name}={given}")
+                self.report.add(
+                    "bad-value",
+                    f"`{name}` is {show(values[name])} in the spec, {show(value)} is of another type",
+                    Span(source, len(name) + 1, len(source.text)),
+                )
+                continue
+            values[name] = value
+        for name, key in required.items():
+            self.report.add(
+                "missing-param",
+                f"the parameter `{name}` has no default",
+                key.span,
+                help=f"give it one, or set it: `--set {name}=…`",
+            )
+        return values
+
+    def override(self, name: str, given: Any) -> Value:
+        """The value of one `--set`. Raises `Wrong` where it has none."""
+        if not isinstance(given, str):
+            return _frozen(given)
+        before = len(self.report.diagnostics)
+        node = read_value(given, f"--set {name}", self.report)
+        if node is None or len(self.report.diagnostics) > before:
+            raise Wrong
+        return self.constant(node, f"`--set {name}`")
+
+    def constant(self, node: Node, what: str) -> Value:
+        """A plain value: nothing that depends on a variable. Raises `Wrong` where it is something else."""
+        if isinstance(node, Mapping):
+            self.report.add("bad-value", f"{what} is a value or a list, got a mapping", node.span)
+            raise Wrong
+        if isinstance(node, Sequence):
+            return tuple(self.constant(item, what) for item in node.items)
+        if isinstance(node.value, str) and "$" in node.value:
+            self.report.add(
+                "bad-value",
+                f"{what} cannot depend on other values",
+                node.span,
+                help="put what follows from parameters into `let:`",
+            )
+            raise Wrong
+        return node.value
+
+
+def _alike(default: Value, value: Value) -> bool:
+    """Whether a parameter may be changed from one to the other."""
+    if default is None:
+        return True
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, int):
+        return isinstance(value, int) and abs(value) <= MAX
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    return type(default) is type(value)
+
+
+def _frozen(value: Any) -> Value:
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(item) for item in value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a parameter is a number, text, true, false or a list of them, not {type(value).__name__}")

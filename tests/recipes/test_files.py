@@ -1,0 +1,310 @@
+"""Recipes in files: by name, by path, changed section by section, and read only when they are asked for."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import cnnspec
+from cnnspec.diagnostics import Report, SpecError, render
+from cnnspec.spec.loader import load_spec
+from cnnspec.spec.locate import zoo_folder
+from cnnspec.spec.recipe import Recipe
+from cnnspec.spec.recipe.optimizer import Adam, Sgd
+from cnnspec.spec.recipe.schedule import Cosine, ReduceOnPlateau, Step
+
+SHIPPED = sorted(path.stem for path in (zoo_folder() / "recipes").glob("*.yaml"))
+FILE = """\
+cnnspec: 1
+name: mine
+cite: somewhere
+optimizer: {sgd: 0.1, momentum: 0.9}
+schedule: {step: 3}
+metrics: [accuracy, {top_k: $classes}]
+augment: [flip]
+epochs: 10
+batch_size: 32
+"""
+
+
+def recipe_of(path: Path) -> Recipe:
+    recipe = cnnspec.load(path).recipe
+    assert recipe is not None
+    return recipe
+
+
+# ---- the zoo's recipes
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipes_load(name, tmp_path) -> None:
+    """For ImageNet-like networks, and, where a recipe names none of their layers, for small ones."""
+    layers = "".join(f"  - {{conv: 8, kernel: 3, stride: 2, name: conv{i}}}\n" for i in (1, 2, 4, 10))
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        f"cnnspec: 1\nname: net\ninput: {{channels: 3, size: 224}}\nlayers:\n{layers}"
+        f"  - global_avg_pool\n  - {{dense: 16, name: fc6}}\n  - {{dense: 10, name: fc7}}\ntrain: {name}\n"
+    )
+    assert [d.message for d in cnnspec.check(path)] == []
+    recipe = recipe_of(path)
+    assert recipe.name == name
+    assert recipe.description
+
+
+def test_the_zoo_has_the_recipes_of_the_networks_that_it_has() -> None:
+    papers = {"alexnet", "vgg", "googlenet", "resnet", "xception"}
+    assert papers | {"mnist_mlp", "mnist_cnn", "standard"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "momentum", "l2", "batch", "epochs"),
+    [
+        # batch × epochs follow from steps where a paper counts those: 370,000 · 256 / 1.28 M = 74 and so on
+        ("alexnet", 0.01, 0.9, 5e-4, 128, 90),
+        ("vgg", 0.01, 0.9, 5e-4, 256, 370_000 * 256 // 1_281_167 + 1),
+        ("resnet", 0.1, 0.9, 1e-4, 256, round(600_000 * 256 / 1_281_167)),
+        ("googlenet", 0.01, 0.9, 2e-4, 32, round(10_000_000 * 32 / 1_281_167)),
+        ("xception", 0.045, 0.9, 1e-5, 32, 100),
+    ],
+)
+def test_figures_of_the_papers(name, rate, momentum, l2, batch, epochs, write_train) -> None:
+    text = (zoo_folder() / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert "§" in text, "a line says where it is from"
+    spec = write_train(f"{{recipe: {name}, initializers: null}}").read_text().replace("size: 32", "size: 224")
+    path = write_train("null")
+    path.write_text(spec)
+    recipe = recipe_of(path)
+    assert isinstance(recipe.optimizer, Sgd)
+    assert (recipe.optimizer.learning_rate, recipe.optimizer.momentum) == (rate, momentum)
+    assert (recipe.optimizer.l2, recipe.optimizer.nesterov) == (l2, False)
+    assert recipe.batch_size == batch
+    assert abs(recipe.epochs - epochs) <= 1
+
+
+def test_schedules_of_the_papers(write_train) -> None:
+    spec = write_train("{recipe: NAME, initializers: null}").read_text().replace("size: 32", "size: 224")
+    path = write_train("null")
+    found = {}
+    for name in ("alexnet", "vgg", "resnet", "googlenet", "xception"):
+        path.write_text(spec.replace("NAME", name))
+        found[name] = recipe_of(path).schedule
+    for name in ("alexnet", "vgg", "resnet"):
+        schedule = found[name]
+        assert isinstance(schedule, ReduceOnPlateau)
+        assert (schedule.monitor, schedule.factor) == ("validation_accuracy", 0.1)
+    for name, expected in {"googlenet": (8, 0.96), "xception": (2, 0.94)}.items():
+        schedule = found[name]
+        assert isinstance(schedule, Step)
+        assert (schedule.every, schedule.factor) == expected
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("mnist_mlp", 15), ("mnist_cnn", 5)])
+def test_figures_of_the_notes(name, epochs, write_train) -> None:
+    recipe = recipe_of(write_train(name))
+    assert isinstance(recipe.optimizer, Adam)
+    assert (recipe.optimizer.learning_rate, recipe.optimizer.betas) == (1e-3, (0.9, 0.999))
+    assert (recipe.batch_size, recipe.epochs) == (100, epochs)
+
+
+@pytest.mark.parametrize("name", cnnspec.zoo())
+def test_networks_of_the_zoo_have_sound_recipes(name) -> None:
+    recipe = cnnspec.load(name).recipe
+    assert recipe is not None
+    assert recipe.name in SHIPPED
+
+
+# ---- names and paths
+
+
+def test_a_recipe_by_path_is_relative_to_the_spec(write_train, tmp_path, monkeypatch) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "mine.yaml").write_text(FILE)
+    monkeypatch.chdir("/")
+    recipe = recipe_of(write_train("sub/mine.yaml"))
+    assert (recipe.name, recipe.cite, recipe.epochs) == ("mine", "somewhere", 10)
+
+
+def test_expressions_in_a_recipe_file_have_the_values_of_the_spec(write_train, tmp_path) -> None:
+    (tmp_path / "mine.yaml").write_text(FILE)
+    path = write_train("mine.yaml")
+    assert [metric.name for metric in recipe_of(path).metrics] == ["accuracy", "top_10"]
+    other = cnnspec.load(path, classes=4).recipe
+    assert other is not None
+    assert other.metrics[1].name == "top_4"
+
+
+def test_a_spec_changes_a_recipe_section_by_section(write_train, tmp_path) -> None:
+    (tmp_path / "mine.yaml").write_text(FILE)
+    recipe = recipe_of(write_train("{recipe: mine.yaml, epochs: 5, optimizer: {sgd: 0.5}, augment: null}"))
+    assert recipe.optimizer == Sgd(learning_rate=0.5)  # the whole section: no momentum is left
+    assert (recipe.epochs, recipe.batch_size, recipe.augment) == (5, 32, [])
+    assert isinstance(recipe.schedule, Step)
+
+
+def test_a_null_over_nothing_is_nothing(write_train) -> None:
+    recipe = recipe_of(write_train("{optimizer: {sgd: 1}, epochs: 1, batch_size: 1, ema: null}"))
+    assert recipe.ema is None
+
+
+def test_a_recipe_may_be_based_on_another(write_train, tmp_path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "first.yaml").write_text(FILE)
+    (tmp_path / "second.yaml").write_text("cnnspec: 1\nname: second\nrecipe: base/first.yaml\nepochs: 20\n")
+    recipe = recipe_of(write_train("{recipe: second.yaml, schedule: cosine}"))
+    assert (recipe.name, recipe.cite, recipe.epochs, recipe.batch_size) == ("second", "somewhere", 20, 32)
+    assert isinstance(recipe.schedule, Cosine)
+
+
+@pytest.mark.parametrize(
+    ("over", "epochs", "augmented", "momentum"),
+    [
+        ("", 10, True, 0.9),
+        ("train: {epochs: 5}", 5, True, 0.9),
+        ("train: {augment: null}", 10, False, 0.9),
+        ("train: {optimizer: {sgd: 0.1}}", 10, True, 0),
+        ("train: {recipe: other.yaml}", 3, False, 0.5),
+        ("train: other.yaml", 3, False, 0.5),
+    ],
+)
+@pytest.mark.parametrize("train", ["mine.yaml", "{recipe: mine.yaml, seed: 1}"])
+def test_a_spec_that_extends_changes_the_recipe(
+    train, over, epochs, augmented, momentum, write_train, tmp_path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(FILE)
+    (tmp_path / "other.yaml").write_text(
+        "cnnspec: 1\nname: other\noptimizer: {sgd: 1, momentum: 0.5}\nepochs: 3\nbatch_size: 8\n"
+    )
+    write_train(train)
+    path = tmp_path / "derived.yaml"
+    path.write_text(f"cnnspec: 1\nname: derived\nextends: net.yaml\n{over}\n")
+    recipe = recipe_of(path)
+    assert isinstance(recipe.optimizer, Sgd)
+    assert (recipe.epochs, bool(recipe.augment), recipe.optimizer.momentum) == (epochs, augmented, momentum)
+
+
+def test_a_spec_that_extends_can_do_without_the_recipe(write_train, tmp_path) -> None:
+    write_train("resnet")
+    path = tmp_path / "derived.yaml"
+    path.write_text("cnnspec: 1\nname: derived\nextends: net.yaml\ntrain: null\n")
+    assert cnnspec.load(path).recipe is None
+
+
+def test_a_path_is_relative_to_the_file_that_names_it(write_train, tmp_path) -> None:
+    """To the base spec, not to the one in another folder that extends it."""
+    (tmp_path / "mine.yaml").write_text(FILE)
+    write_train("mine.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere" / "derived.yaml"
+    path.write_text("cnnspec: 1\nname: derived\nextends: ../net.yaml\n")
+    assert recipe_of(path).name == "mine"
+
+
+def test_a_recipe_named_on_the_command_line_takes_the_place_of_the_spec(write_train) -> None:
+    report = Report()
+    spec = load_spec(str(write_train("{optimizer: {sgd: 1}, epochs: 1, batch_size: 1}")), {}, report)
+    assert spec is not None
+    recipe = spec.read_recipe(report, "mnist_mlp")
+    assert recipe is not None
+    assert (recipe.name, report.diagnostics) == ("mnist_mlp", [])
+    assert spec.read_recipe(report, "mnist_mlq") is None
+    (diagnostic,) = report.diagnostics
+    assert (diagnostic.slug, diagnostic.span.source.name) == ("unknown-recipe", "--recipe")
+    assert diagnostic.help == "did you mean `mnist_mlp`?"
+
+
+# ---- mistakes in recipe files
+
+
+@pytest.mark.parametrize(
+    ("change", "slug", "text"),
+    [
+        ("optimizer: {sgd: 0.1, momentum: 0.9}", ("optimizer: {sgd: 0.1, momentun: 0.9}", "unknown-key"), "momentun"),
+        ("epochs: 10", ("epochs: ten", "bad-value"), "ten"),
+        ("schedule: {step: 3}", ("schedule: {step: 30}", "recipe-conflict"), "30"),
+        ("{top_k: $classes}", ("{top_k: $clases}", "unknown-variable"), "$clases"),
+        ("{top_k: $classes}", ("{top_k: $classes * 2}", "recipe-conflict"), "$classes * 2"),
+        ("cnnspec: 1", ("cnnspec: 2", "bad-version"), "2"),
+        ("cnnspec: 1\n", ("", "missing-key"), "name"),
+        ("augment: [flip]", ("layers: [flatten]", "unknown-key"), "layers"),
+        ("name: mine", ("recipe: mine.yaml", "cyclic-extends"), "mine.yaml"),
+        ("name: mine", ("recipe: resnett", "unknown-recipe"), "resnett"),
+        ("augment: [flip]", ("augment: [flip", "yaml-syntax"), None),
+    ],
+)  # fmt: skip
+def test_mistakes_are_located_in_the_recipe_file(change, slug, text, write_train, tmp_path) -> None:
+    assert change in FILE
+    new, expected = slug
+    (tmp_path / "mine.yaml").write_text(FILE.replace(change, new))
+    found = cnnspec.check(write_train("mine.yaml"))
+    assert [d.slug for d in found] == [expected], render.to_text(found)
+    assert found[0].span.source.name.endswith("mine.yaml")
+    assert text is None or found[0].span.text == text
+
+
+def test_a_contradiction_between_files_shows_both(write_train, tmp_path) -> None:
+    (tmp_path / "mine.yaml").write_text(FILE.replace("step: 3", "step: 5"))
+    (found,) = cnnspec.check(write_train("{recipe: mine.yaml, epochs: 4}"))
+    assert (found.slug, found.span.text) == ("recipe-conflict", "5")
+    assert found.span.source.name.endswith("mine.yaml")
+    (label,) = found.related
+    assert (label.span.text, Path(label.span.source.name).name) == ("4", "net.yaml")
+
+
+def test_what_a_file_lacks_is_reported_where_it_is_named(write_train, tmp_path) -> None:
+    (tmp_path / "mine.yaml").write_text("cnnspec: 1\nname: mine\nepochs: 3\nbatch_size: 4\n")
+    (found,) = cnnspec.check(write_train("mine.yaml"))
+    assert (found.slug, found.span.text) == ("missing-key", "mine.yaml")
+    assert "`optimizer`" in found.message
+
+
+@pytest.mark.parametrize("content", ["- flip\n", "resnet\n"])
+def test_a_file_that_is_no_recipe(content, write_train, tmp_path) -> None:
+    (tmp_path / "mine.yaml").write_text(content)
+    (found,) = cnnspec.check(write_train("mine.yaml"))
+    assert (found.slug, found.message.partition(",")[0]) == ("bad-value", "a recipe is a mapping")
+
+
+# ---- only when asked for
+
+
+def test_a_broken_recipe_stops_what_trains_only(write) -> None:
+    path = write("epochs: many\nschedule: {cosine: 3}")
+    net = cnnspec.load(path)
+    assert net.summary().to_dict()["name"] == "net"
+    with pytest.raises(SpecError) as raised:
+        _ = net.recipe
+    assert [d.span.text for d in raised.value.diagnostics] == ["many", "3"]
+    with pytest.raises(SpecError):
+        _ = net.spec.recipe
+    assert [d.span.text for d in cnnspec.check(path)] == ["many", "3"]
+
+
+def test_a_recipe_that_does_not_fit_the_network_is_refused(write) -> None:
+    with pytest.raises(SpecError, match="100 classes"):
+        _ = cnnspec.load(write("data: cifar100")).recipe
+
+
+def test_a_spec_without_a_recipe_has_none() -> None:
+    path = Path(__file__).parents[1] / "recipes" / "bare.yaml"
+    assert cnnspec.load(path).recipe is None
+
+
+def test_only_what_asks_for_a_recipe_pays_for_it(write) -> None:
+    script = textwrap.dedent(
+        """\
+        import sys
+        import cnnspec
+        net = cnnspec.load(sys.argv[1])
+        net.summary()
+        assert net.spec.root.get("train") is not None
+        print(sorted(name for name in sys.modules if name.startswith("cnnspec.spec.recipe")))
+        assert net.recipe is not None
+        print(sorted({"torch", "tensorflow", "keras", "numpy", "onnx"} & set(sys.modules)))
+        print("cnnspec.spec.recipe.model" in sys.modules)
+        """
+    )
+    command = [sys.executable, "-c", script, str(write())]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == ["[]", "[]", "True", ""]
