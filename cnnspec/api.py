@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnspec.diagnostics import Diagnostic, Report, Source, Span
+from cnnspec.diagnostics import Diagnostic, Report, Source, Span, SpecError
 from cnnspec.graph import Graph, build_graph, check_cases
 from cnnspec.spec.loader import load_spec
 from cnnspec.spec.locate import DEFAULT, find
@@ -42,7 +42,7 @@ class Net:
         report = Report()
         recipe = self.spec.read_recipe(report)
         if recipe:
-            check_recipe(recipe, self.graph, report)
+            check_recipe(recipe, self.graph, report, whole=not self.case)
         report.raise_errors()
         return recipe
 
@@ -75,7 +75,15 @@ def load(spec: str | PathLike[str], *, transfer: str = "", params: dict[str, Any
 def check(spec: str | PathLike[str]) -> list[Diagnostic]:
     """Everything that is wrong with a spec, its transfer cases and its recipe included; empty if nothing is."""
     report = Report()
-    loaded = load_spec(str(spec), {}, report)
+    try:
+        _check(str(spec), report)
+    except SpecError as error:  # too many mistakes to go on
+        return error.diagnostics
+    return report.sorted()
+
+
+def _check(spec: str, report: Report) -> None:
+    loaded = load_spec(spec, {}, report)
     graph = build_graph(loaded, report) if loaded else None
     if loaded and graph:
         check_cases(loaded, graph, report)
@@ -83,7 +91,6 @@ def check(spec: str | PathLike[str]) -> list[Diagnostic]:
         from cnnspec.graph.recipe import check_recipe  # imports all of a recipe's models
 
         check_recipe(recipe, graph, report)
-    return report.sorted()
 
 
 def start_project(network: str, folder: str | PathLike[str] = ".") -> Path:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn
 Value = None | bool | int | float | str | tuple["Value", ...]
 
 MAX_LENGTH = 300
+MAX_ITEMS = 10_000
 _LIMIT = 2**63
 _SIMPLE = re.compile(r"\$([A-Za-z][A-Za-z0-9_]*)\Z")
 _VARIABLE = re.compile(r"\$([A-Za-z][A-Za-z0-9_]*)")
@@ -218,7 +219,7 @@ def evaluate(expr: Expr, env: Mapping[str, Value]) -> Value:
                 raise UnknownValue("unknown-variable", f"`${name}` has no value", expr.start, expr.end)
             return env[name]
         case ListOf(items=items):
-            return tuple(evaluate(item, env) for item in items)
+            return _listed(expr, tuple(evaluate(item, env) for item in items))
         case Template(parts=parts):
             return "".join(_text(evaluate(part, env), part) for part in parts)
         case Unary():
@@ -398,6 +399,19 @@ def _bounded(value: Any, expr: Expr) -> int | float:
     if isinstance(value, complex) or not abs(value) < _LIMIT:
         _fail(expr, "the result is too large or not a number")
     return value  # type: ignore[no-any-return]
+
+
+def _listed(expr: ListOf, values: tuple[Value, ...]) -> Value:
+    """A list, if it is not too large: lists of lists of lists grow fast."""
+    todo = [values]
+    count = 0
+    while todo:
+        items = todo.pop()
+        count += len(items)
+        if count > MAX_ITEMS:
+            _fail(expr, f"a list of more than {MAX_ITEMS:,} values")
+        todo.extend(item for item in items if isinstance(item, tuple))
+    return values
 
 
 def _unary(expr: Unary, value: Value) -> Value:

@@ -191,9 +191,7 @@ def page() -> str:
 def main() -> int:
     """Write the page if it is out of date, or with --check only say so."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 if the page is out of date"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is out of date")
     check = parser.parse_args().check
     if not stale():
         return 0

@@ -28,6 +28,7 @@ CATALOG: dict[str, Entry] = {
     "too-large": _error(
         "A file, its aliases or the expanded network go beyond the limits that keep every answer quick."
     ),
+    "too-many-mistakes": _error("Checking ends after the first hundred mistakes."),
     "too-deep": _error("YAML collections are nested deeper than any spec needs."),
     "several-documents": _error("A file holds one spec; `---` may stand at its head only."),
     "yaml-syntax": _error("The text is not YAML."),

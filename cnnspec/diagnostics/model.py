@@ -120,6 +120,10 @@ class SpecError(Exception):
         return "\n" + to_text(self.diagnostics)
 
 
+MAX_DIAGNOSTICS = 100
+_MAX_TEXT = 500  # of a message: a name may be as long as its file
+
+
 class Report:
     """Collects diagnostics; the same mistake, met again in another instance of its block, counts once."""
 
@@ -138,11 +142,21 @@ class Report:
         help: str = "",
         path: str = "",
     ) -> None:
-        """Record a mistake, unless this slug has been reported for this span."""
+        """Record a mistake, unless this slug has been reported for this span.
+
+        Raises `SpecError` where there are more mistakes than anyone would read.
+        """
         key = (slug, span.source.name, span.start, span.end)
-        if key not in self._seen:
-            self._seen.add(key)
-            self.diagnostics.append(Diagnostic(slug, message, span, label, tuple(related), help, path))
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        if len(self._seen) > MAX_DIAGNOSTICS:
+            message = f"this is mistake {MAX_DIAGNOSTICS + 1}, and checking ends here"
+            self.diagnostics.append(Diagnostic("too-many-mistakes", message, span))
+            raise SpecError(self.sorted())
+        texts = (t if len(t) <= _MAX_TEXT else f"{t[:_MAX_TEXT]}…" for t in (message, label, help))
+        message, label, help = texts
+        self.diagnostics.append(Diagnostic(slug, message, span, label, tuple(related), help, path))
 
     @property
     def failed(self) -> bool:

@@ -134,6 +134,7 @@ class _Expander(StructureBuilder):
                     position += 1
                 elif isinstance(layer, TableLayer):
                     for row in layer.rows:
+                        self.count(row.key)
                         start = self.single(row, scope, start, self.place(row, scope, prefix, 0, body.named), {})
                     x = start
                     position += 1

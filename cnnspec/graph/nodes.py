@@ -11,6 +11,7 @@ from cnnspec.expr import ExprError
 from cnnspec.graph.model import Node
 from cnnspec.graph.scope import Broken, Place, Scope, Workspace, join
 from cnnspec.ops import Op, OpError
+from cnnspec.ops.fields import MAX
 from cnnspec.spec.layers import Arg, Body, OpLayer, ResidualLayer
 from cnnspec.spec.naming import sharing
 
@@ -131,6 +132,10 @@ class OpBuilder(Workspace):
             params = op.params(shapes)
         except OpError as error:
             self.misfit(error, path, layer, args, known, residual)
+            return None
+        if max(shape) > MAX:
+            message = f"an extent of {max(shape):,}: no framework's index reaches beyond {MAX:,}"
+            self.report.add("too-large", message, layer.key, path=path)
             return None
         node = Node(len(self.nodes), path, op, tuple(known), shape, params, layer, args, part, scope.instance)
         self.nodes.append(node)

@@ -10,12 +10,21 @@ from cnnspec.spec.recipe import Recipe
 from cnnspec.spec.recipe.model import TopK
 
 
-def check_recipe(recipe: Recipe, graph: Graph, report: Report) -> None:
-    """Report where `recipe` and `graph` contradict each other, at the recipe's text."""
+def check_recipe(recipe: Recipe, graph: Graph, report: Report, *, whole: bool = True) -> None:
+    """Report where `recipe` and `graph` contradict each other, at the recipe's text.
+
+    A graph that is not `whole` is that of a transfer case, and may lack layers that the recipe names.
+    """
     output = graph.outputs[0].node.shape
     if isinstance(output, Vector):
         _check_classes(recipe, output.channels, report)
     _check_batch(recipe, graph, report)
+    if whole:
+        _check_paths(recipe, graph, report)
+
+
+def _check_paths(recipe: Recipe, graph: Graph, report: Report) -> None:
+    """Patterns that no layer has."""
     for pattern in recipe.initializers.layers:
         if not any(covers(pattern, node.path) for node in graph.nodes):
             report.add(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from cnnspec.diagnostics import Label, Report, Span, did_you_mean
 from cnnspec.expr import Const, ExprError, ListOf, Value, evaluate, show
@@ -16,6 +17,7 @@ from cnnspec.spec.layers import Arg, Block, Layer, OpLayer
 
 MAX_LAYERS = 100_000
 MAX_NESTING = 40
+_SUGGESTIONS = 500  # how many of the layers before are looked at for a name like the unknown one
 _STAND_IN_CHANNELS = 720_720  # for `$in_channels` behind a mistake: divides by almost everything, so it adds no message
 
 
@@ -135,7 +137,8 @@ class Workspace:
                 break
             container = container.rpartition(".")[0]
         start = len(scope.root) + 1 if scope.root else 0
-        visible = [p[start:] for p in self.tensors if p.startswith(scope.root) and not self._hiding(p, scope.root)]
+        near = islice(reversed(self.tensors), _SUGGESTIONS)
+        visible = [p[start:] for p in near if p.startswith(scope.root) and not self._hiding(p, scope.root)]
         self.report.add(
             "unknown-layer",
             f"no layer before this one is called `{name[:60]}`",

@@ -10,6 +10,7 @@ from cnnspec.graph.nodes import OpBuilder
 from cnnspec.graph.scope import Broken, Place, Scope, channels, join
 from cnnspec.ops import Maps
 from cnnspec.ops.conv import Conv
+from cnnspec.ops.fields import MAX
 from cnnspec.spec.layers import Arg, BlockLayer, Body, BranchesLayer, OpLayer, ResidualLayer, StageLayer
 
 
@@ -96,8 +97,8 @@ class StructureBuilder(OpBuilder):
             return x
         if not isinstance(end.shape, Maps) or not isinstance(x.shape, Maps):
             problem = f"a projection works on feature maps, here {x.shape} becomes {end.shape}"
-        elif stride is None or any(s < 1 or s != int(s) for s in stride):
-            problem = "a projection can only keep or reduce the size, this body enlarges it"
+        elif stride is None or any(s < 1 or s > MAX or s != int(s) for s in stride):
+            problem = "a projection reduces the size by a whole factor, which this body does not"
         else:
             return self.projection(layer, scope, x, end, (int(stride[0]), int(stride[1])), path)
         self.report.add(
@@ -148,6 +149,7 @@ class StructureBuilder(OpBuilder):
             self.report.add("uneven-lists", f"the lists of `each` must be equally long: {listed}", last.span)
             raise Broken
         for k in range(lengths.pop() if lengths else 1):
+            self.count(layer.key)
             variables: dict[str, Value] = {"i": k + 1} if lists else {}
             variables |= {name: values[k] for name, values in lists.items()}
             variables["in_channels"] = channels(x)

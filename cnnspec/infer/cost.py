@@ -8,6 +8,7 @@ from cnnspec.graph import Graph, Node
 from cnnspec.ops import elements
 
 BYTES = 4  # of a float32
+_FAR = 2.0**62  # pixels; a stride beyond it would only overflow
 
 
 class LayerCost(NamedTuple):
@@ -63,7 +64,7 @@ def cost(graph: Graph) -> Cost:
         shapes = node.input_shapes
         window = node.op.field(shapes)
         reach = (rh + (window.extent[0] - 1) * jh, rw + (window.extent[1] - 1) * jw)
-        fields[node.index] = reach, (jh * window.step[0], jw * window.step[1])
+        fields[node.index] = reach, (min(jh * window.step[0], _FAR), min(jw * window.step[1], _FAR))
         frozen = node.path in graph.frozen
         layers.append(
             LayerCost(

@@ -1,7 +1,6 @@
 """Pooling over windows, over the whole map, and over a grid of equal windows."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 from cnnspec.ops.base import Field, Op, OpError, maps
@@ -86,14 +85,11 @@ class GlobalMaxPool(_GlobalPool):
 def uniform_window(n: int, out: int) -> tuple[int, int] | None:
     """Kernel and stride of the adaptive pool from `n` to `out` pixels, if all its windows are alike.
 
-    Window i runs from floor(i·n/out) to ceil((i+1)·n/out), as in PyTorch.
+    Window i runs from floor(i·n/out) to ceil((i+1)·n/out), as in PyTorch. With n = q·out + r that is from i·q +
+    floor(i·r/out): evenly spaced where floor(i·r/out) is 0 for every i < out, which takes r ≤ 1.
     """
-    starts = [i * n // out for i in range(out)]
-    sizes = {-(-(i + 1) * n // out) - start for i, start in enumerate(starts)}
-    steps = {b - a for a, b in pairwise(starts)}
-    if len(sizes) == 1 and len(steps) <= 1:
-        return sizes.pop(), steps.pop() if steps else n
-    return None
+    q, r = divmod(n, out)
+    return (q + r, q) if r <= 1 else None
 
 
 class _AdaptivePool(Op):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import yaml
 
+_MAX_EXPRESSION = 400
 _FLOW = {"[": "]", "{": "}"}
 
 
@@ -76,8 +77,7 @@ def cut_expression(text: str, start: int, end: int) -> Problem | None:
     if value.count("(") <= value.count(")"):
         return None
     depth = 0
-    line_end = _line_end(text, start)
-    for i in range(start, line_end):
+    for i in range(start, min(_line_end(text, start), start + _MAX_EXPRESSION)):
         depth += (text[i] == "(") - (text[i] == ")")
         if text[i] == ")" and depth == 0:
             inner = text[start + 1 : i]

@@ -28,7 +28,7 @@ def read_libraries(node: Node | None, blocks: dict[str, Block], folder: Path, re
         return True
     complete = True
     items = node.items if isinstance(node, Sequence) else [node]
-    for item in items:
+    for item in {item.text if isinstance(item, Scalar) else i: item for i, item in enumerate(items)}.values():
         complete = _library(item, blocks, folder, report) and complete
     return complete
 

@@ -91,12 +91,13 @@ class PreprocessSection(Strict):
 CaseName = Literal["small_similar", "small_different", "large_similar", "large_different"]
 
 Pattern = Annotated[str, Field(min_length=1)]
+Patterns = Annotated[list[Pattern], Field(max_length=1000)]
 Layers = Annotated[Any, WithJsonSchema({"$comment": "layers"})]
 """A list of layers; read by the parser of layers, not by pydantic."""
 
 
 Replacement = Annotated[
-    Annotated[list[Pattern], Tag("paths")] | Annotated[dict[str, Layers | None], Tag("layers")],
+    Annotated[Patterns, Tag("paths")] | Annotated[dict[str, Layers | None], Tag("layers")],
     Discriminator(
         lambda value: {list: "paths", dict: "layers"}.get(type(value)),
         custom_error_type="bad_value",
@@ -122,12 +123,12 @@ class TransferCase(Strict):
     """
 
     description: str = ""
-    freeze: list[Pattern] = []
+    freeze: Patterns = []
     freeze_through: Pattern | None = None
     replace: Replacement = []
     features: FeaturesSection | None = None
     learning_rate: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
-    unfreeze: dict[str, list[Pattern]] = {}
+    unfreeze: dict[str, Patterns] = {}
 
 
 class TransferSection(Strict):
@@ -138,6 +139,6 @@ class TransferSection(Strict):
     the old ones or different from them.
     """
 
-    head: list[Pattern] = Field(min_length=1)
-    boundaries: list[Pattern] = []
+    head: Annotated[Patterns, Field(min_length=1)]
+    boundaries: Patterns = []
     cases: dict[CaseName, TransferCase] = {}

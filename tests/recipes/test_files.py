@@ -115,6 +115,13 @@ def test_networks_of_the_zoo_have_sound_recipes(name) -> None:
     assert recipe.name in SHIPPED
 
 
+def test_a_transfer_case_may_lack_layers_that_the_recipe_names() -> None:
+    net = cnnspec.load("alexnet", transfer="small_different")
+    assert all(not node.path.startswith("fc6") for node in net.graph.nodes)
+    assert net.recipe is not None
+    assert list(net.recipe.initializers.layers) == ["conv[245]", "fc[67]"]
+
+
 # ---- names and paths
 
 
@@ -144,7 +151,7 @@ def test_a_spec_changes_a_recipe_section_by_section(write_train, tmp_path) -> No
 
 
 def test_a_null_over_nothing_is_nothing(write_train) -> None:
-    recipe = recipe_of(write_train("{optimizer: {sgd: 1}, epochs: 1, batch_size: 1, ema: null}"))
+    recipe = recipe_of(write_train("{optimizer: {sgd: 1}, epochs: 1, batch_size: 2, ema: null}"))
     assert recipe.ema is None
 
 

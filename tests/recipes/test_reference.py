@@ -92,5 +92,7 @@ def test_what_is_said_to_be_the_same_is(tmp_path) -> None:
     for text in three:
         path = tmp_path / "shown.yaml"
         path.write_text(f"cnnspec: 1\nname: n\ninput: {{channels: 1, size: 8}}\nlayers: [flatten]\n{text}")
-        made.append(cnnspec.load(path).spec.recipe)
+        recipe = cnnspec.load(path).recipe
+        assert recipe is not None
+        made.append(dict(recipe))
     assert made[0] == made[1] == made[2]

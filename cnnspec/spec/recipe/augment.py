@@ -76,7 +76,7 @@ class PadAndCrop(_Step):
 
 
 class Flip(_Step):
-    """Mirrors: `horizontal` swaps left and right, `vertical` top and bottom."""
+    """Mirrors: the `direction` `horizontal` swaps left and right, `vertical` top and bottom."""
 
     kind = "flip"
     main = "direction"
@@ -131,7 +131,7 @@ class Brightness(_Step):
 
 
 class Contrast(_Step):
-    """m + factor·(pixel − m), where m is the mean brightness (0.299·R + 0.587·G + 0.114·B) of the image."""
+    """m + `factor`·(pixel − m), where m is the mean brightness, 0.299·R + 0.587·G + 0.114·B, of the image."""
 
     kind = "contrast"
     main = "factor"
@@ -140,7 +140,7 @@ class Contrast(_Step):
 
 
 class Saturation(_Step):
-    """y + factor·(pixel − y), where y is the pixel's brightness, 0.299·R + 0.587·G + 0.114·B.
+    """y + `factor`·(pixel − y), where y is the pixel's brightness, 0.299·R + 0.587·G + 0.114·B.
 
     For colours only.
     """

@@ -104,7 +104,7 @@ class GlobalNorm(Tagged):
 
 
 class ParameterNorm(Tagged):
-    """As `global_norm`, for each parameter's gradient by its own norm."""
+    """Multiplies each parameter's gradient by min(1, `maximum` / (n + 1e-6)), for its own norm n."""
 
     kind = "parameter_norm"
     main = "maximum"
