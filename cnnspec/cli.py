@@ -22,7 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_DEFAULT_SPEC = "cnnspec.yaml"
+_DEFAULT_SPEC = "cnnspec.yaml"  # as in `cnnspec.spec.locate`, which the command line imports only when it is needed
 
 # Start-up is most of what a short command takes. Its objects live until it ends, so looking for cycles among them is
 # wasted; and searching every installed package for pydantic plugins takes longer than all validation.

@@ -320,7 +320,11 @@ class _Translator:
                 return Const(start, end, name == "true")
             case ast.Name(id=name):
                 raise ExprError(
-                    "bad-expression", f"`{name}` is not known here", start, end, f"write `${name}` for a variable"
+                    "bad-expression",
+                    f"`{name}` is not known here",
+                    start,
+                    end,
+                    f"write `${name}` for a variable, `'{name}'` for a word",
                 )
             case ast.UnaryOp(op=op, operand=operand) if type(op) in self.operators:
                 return Unary(start, end, self.operators[type(op)], self.translate(operand))

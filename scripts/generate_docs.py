@@ -59,9 +59,7 @@ def _op(op: type[Op]) -> str:
     if op.main:
         lines.append(f"Its value is `{op.main}`.")
     elif op.merges:
-        lines.append(
-            "Its value is a mapping of branches, or a list of layers ([language](language.md#merges))."
-        )
+        lines.append("Its value is a mapping of branches, or a list of layers ([language](language.md#merges)).")
     else:
         lines.append("It has no value of its own.")
     if op.label != op.kind:
@@ -159,17 +157,13 @@ PAGES = {"docs/ops.md": ops_page, "docs/errors.md": errors_page}
 def stale(pages: Sequence[str] = tuple(PAGES)) -> list[str]:
     """The pages that differ from what would be generated now."""
     paths = [(page, ROOT / page) for page in pages]
-    return [
-        page for page, path in paths if not path.exists() or path.read_text(encoding="utf-8") != PAGES[page]()
-    ]
+    return [page for page, path in paths if not path.exists() or path.read_text(encoding="utf-8") != PAGES[page]()]
 
 
 def main() -> int:
     """Write what is out of date, or with --check only name it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 if a page is out of date"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page is out of date")
     check = parser.parse_args().check
     pages = stale()
     for page in pages:

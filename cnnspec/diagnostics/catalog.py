@@ -81,6 +81,7 @@ CATALOG: dict[str, Entry] = {
     "uneven-windows": _error("An adaptive pool whose windows would differ in size."),
     "no-projection": _error("`shortcut: auto` cannot reach the shape of the body's output."),
     "suspect-momentum": _warning("A batch norm with PyTorch's momentum, which is 1 minus the fraction that is kept."),
+    "preprocess-dropped": _warning("The number of channels is set to another than the spec's preprocessing is for."),
     # training recipes
     "unknown-recipe": _error("No file has this path, and no recipe of the zoo this name."),
     "recipe-conflict": _error("Sections of a recipe, or a recipe and its network, contradict each other."),

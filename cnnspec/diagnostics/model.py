@@ -158,6 +158,11 @@ class Report:
         message, label, help = texts
         self.diagnostics.append(Diagnostic(slug, message, span, label, tuple(related), help, path))
 
+    def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
+        """Record what another report has collected."""
+        for d in diagnostics:
+            self.add(d.slug, d.message, d.span, label=d.label, related=d.related, help=d.help, path=d.path)
+
     @property
     def failed(self) -> bool:
         """Whether any of them is an error."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from unicodedata import combining, east_asian_width
 
 from cnnspec.diagnostics.model import Diagnostic, Span
 
@@ -45,62 +46,72 @@ def _one(d: Diagnostic, colour: bool) -> str:
     here = [m for m in marks if m[0].source is d.span.source]
     gutter = max(len(str(m[0].line)) for m in marks) + 1
     where = f"   ({d.path})" if d.path else ""
-    out = [paint(f"{d.severity}[{d.slug}]", d.severity) + f": {printable(d.message)}"]
+    out = [paint(f"{d.severity}[{d.slug}]", d.severity) + f": {_one_line(d.message)}"]
     if d.span.source.text:  # else there is no text to point at: a file that is not there, or empty
         place = f"{d.span.source.name}:{d.span.line}:{d.span.column}{where}"
         out.append(paint(" " * gutter + "--> ", "mark") + printable(place))
         out += _excerpt(here, gutter, paint)
     for span, mark, text in marks:
         if span.source is not d.span.source:
-            out.append(paint(" " * gutter + "::: ", "mark") + f"{span.source.name}:{span.line}:{span.column}")
+            place = f"{span.source.name}:{span.line}:{span.column}"
+            out.append(paint(" " * gutter + "::: ", "mark") + printable(place))
             out += _excerpt([(span, mark, text)], gutter, paint)
     if d.help:
-        out.append(paint("help", "help") + f": {printable(d.help)}")
+        out.append(paint("help", "help") + f": {_one_line(d.help)}")
     return "\n".join(out)
 
 
 def _excerpt(marks: list[_Mark], gutter: int, paint: Callable[[str, str], str]) -> list[str]:
     """The lines that the marks are on, each with its marks under it."""
     out: list[str] = []
-    shown = 0
+    shown, start = 0, 0
     for span, mark, text in sorted(marks, key=lambda m: m[0].start):
-        line, column = span.line, span.column
-        if line != shown:
-            if shown and line > shown + 1:
+        number, column = span.line, span.column - 1
+        line = span.source.line(number)
+        if number != shown or not start <= column < start + _WIDTH:
+            if shown and number > shown + 1:
                 out.append(paint(" " * gutter + "...", "mark"))
-            window, shift = _window(span.source.line(line), column)
-            out.append(paint(f"{line:>{gutter}} | ", "mark") + window)
-            shown = line
-        else:
-            _, shift = _window(span.source.line(line), column)
-        length = _length_on_line(span)
-        padding = "".join("\t" if c == "\t" else " " for c in span.source.line(line)[shift : column - 1]) + " " * (
-            1 if shift else 0
-        )
-        note = f" {printable(text)}" if text else ""
-        under = padding + paint(mark * min(length, _WIDTH), "error" if mark == "^" else "mark")
-        out.append(paint(" " * gutter + " | ", "mark") + under + note)
+            shown, start = number, _start(line, column)
+            out.append(paint(f"{number:>{gutter}} |", "mark") + _behind(_window(line, start)))
+        end = min(column + max(span.end - span.start, 1), start + _WIDTH)
+        padding = " " * (start > 0) + "".join("\t" if c == "\t" else " " * _columns(c) for c in line[start:column])
+        marked = mark * max(sum(map(_columns, line[column:end])), 1)
+        note = f" {_one_line(text)}" if text else ""
+        under = padding + paint(marked, "error" if mark == "^" else "mark") + note
+        out.append(paint(" " * gutter + " |", "mark") + _behind(under))
     return out
 
 
-def _window(line: str, column: int) -> tuple[str, int]:
-    """The part of `line` to show, and how many of its characters are cut off before it."""
-    if len(line) <= _WIDTH:
-        return printable(line), 0
-    start = max(0, column - _WIDTH // 2)
-    text = printable(line[start : start + _WIDTH])
-    return ("…" if start else "") + text + ("…" if start + _WIDTH < len(line) else ""), start
+def _start(line: str, column: int) -> int:
+    """Where to start showing a line, so that `column` can be seen."""
+    return 0 if len(line) <= _WIDTH else max(0, column - _WIDTH // 2)
 
 
-def _length_on_line(span: Span) -> int:
-    """How many characters of the span lie on its first line; at least one, so that there is a mark."""
-    rest = len(span.source.line(span.line)) - (span.column - 1)
-    return max(1, min(span.end - span.start, rest))
+def _window(line: str, start: int) -> str:
+    """What can be shown of a line from `start` on; dots stand for what cannot."""
+    end = start + _WIDTH
+    return ("…" if start else "") + printable(line[start:end]) + ("…" if end < len(line) else "")
+
+
+def _behind(text: str) -> str:
+    """`text` behind the gutter, without trailing blanks."""
+    return f" {text}".rstrip()
+
+
+def _columns(character: str) -> int:
+    """How many columns of a terminal a character takes."""
+    if combining(character):
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
+
+
+def _one_line(text: str) -> str:
+    return printable(text.replace("\n", " "))
 
 
 def printable(text: str) -> str:
     """`text` with control characters made visible, so that a spec cannot drive the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _as_dict(d: Diagnostic) -> dict[str, object]:
@@ -138,5 +149,5 @@ def _annotation(d: Diagnostic) -> str:
     place = f"file={value(d.span.source.name)},line={d.span.line},col={d.span.column}"
     if end_line == d.span.line:
         place += f",endColumn={end_column}"
-    text = d.message + (f"\nhelp: {d.help}" if d.help else "")
+    text = _one_line(d.message) + (f"\nhelp: {_one_line(d.help)}" if d.help else "")
     return f"::{d.severity} {place},endLine={end_line},title={value(d.slug)}::{data(text)}"

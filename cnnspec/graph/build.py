@@ -31,7 +31,7 @@ def check_cases(spec: Spec, graph: Graph, report: Report) -> None:
     for path in (*section.head, *section.boundaries):
         _check_path(path, paths, report, written(spec.transfer.node, path))
     for case in spec.transfer.cases.values():
-        _apply(spec, case, report, paths)
+        _apply(spec, case, report, graph)
 
 
 def _with_case(spec: Spec, report: Report, name: str) -> Graph | None:
@@ -42,21 +42,23 @@ def _with_case(spec: Spec, report: Report, name: str) -> Graph | None:
         report.add("unknown-case", message, Span(source, 0, len(name)), help=did_you_mean(name, cases))
         return None
     plain = expand(spec, report)
-    return _apply(spec, cases[name], report, _paths(plain)) if plain else None
+    return _apply(spec, cases[name], report, plain) if plain else None
 
 
-def _apply(spec: Spec, case: Case, report: Report, paths: set[str]) -> Graph | None:
-    """The graph under a case; `paths` are those of the network as it is."""
-    wrong = False
-    for path in (*case.replace, *case.anew):
-        wrong |= not _check_path(path, paths, report, written(case.node.get("replace"), path))
-    if wrong:
+def _apply(spec: Spec, case: Case, report: Report, plain: Graph) -> Graph | None:
+    """The graph under a case; `plain` is the network as it is. Mistakes of other cases do not matter here."""
+    own = Report()
+    paths = _paths(plain)
+    known = [
+        _check_path(path, paths, own, written(case.node.get("replace"), path)) for path in (*case.replace, *case.anew)
+    ]
+    graph = expand(spec, own, case) if all(known) else plain
+    frozen = apply_case(graph, case, own) if graph else frozenset()
+    report.extend(own.diagnostics)
+    if own.failed or graph is None:
         return None
-    graph = expand(spec, report, case)
-    if graph is None:
-        return None
-    graph.frozen = apply_case(graph, case, report)
-    return None if report.failed else graph
+    graph.frozen = frozen
+    return graph
 
 
 def _check_path(path: str, paths: set[str], report: Report, span: Span) -> bool:

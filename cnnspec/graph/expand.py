@@ -25,7 +25,7 @@ from cnnspec.spec.layers import (
     StageLayer,
     TableLayer,
 )
-from cnnspec.spec.transfer import Case
+from cnnspec.spec.transfer import Case, written
 
 
 def expand(spec: Spec, report: Report, case: Case | None = None) -> Graph | None:
@@ -44,15 +44,15 @@ class _Expander(StructureBuilder):
     def __init__(self, spec: Spec, report: Report, case: Case | None) -> None:
         super().__init__(spec, report)
         self.case = case
+        self.pending = dict(case.replace) if case else {}  # replacements that are still to be met
 
     def network(self) -> Graph | None:
         spec = self.spec
-        root = Instance("", "network", None, values=dict(spec.values))
+        root = Instance("", "network", None, values=spec.values | {"in_channels": spec.input.channels})
         start = Node(0, "input", Input(), (), spec.input, {}, None, {}, "", root)
         self.nodes.append(start)
         root.input = start
-        values = spec.values | {"in_channels": spec.input.channels}
-        scope = Scope(values, "", spec.parser, start, root)
+        scope = Scope(root.values, "", spec.parser, start, root)
         end = self.body(spec.body, scope, start, "")
         if end is start and not self.report.failed:
             self.report.add("bad-value", "a network needs at least one layer", spec.body.span)
@@ -61,6 +61,13 @@ class _Expander(StructureBuilder):
             outputs = self.features(scope)
         else:
             outputs += self.heads(scope)
+        for path in self.pending if self.case else ():
+            self.report.add(
+                "unmatched-path",
+                f"`{path[:60]}` cannot be replaced: it is a part of a layer, or holds several",
+                written(self.case.node.get("replace"), path) if self.case else self.spec.body.span,
+                help="name a layer or a block, with all its parts",
+            )
         if self.report.failed or not outputs:
             return None
         root.output = outputs[0].node
@@ -195,11 +202,11 @@ class _Expander(StructureBuilder):
 
     def single(self, layer: Layer, scope: Scope, x: Node | None, place: Place, first: dict[str, Arg]) -> Node | None:
         """One entry at one place; `first` overrides its arguments."""
-        replacement = self.case.replace.get(place.path) if self.case else None
+        replacement = self.pending.pop(place.path, None)
         if replacement is not None:
-            instance = self.instance(place.path, "replacement", scope.instance, x, layer=layer)
-            self.claim(place.path, layer.title)
             values = self.spec.values | {"in_channels": channels(x)}
+            instance = self.instance(place.path, "replacement", scope.instance, x, layer=layer, values=values)
+            self.claim(place.path, layer.title)
             inner = Scope(values, place.path, self.spec.parser, x, instance)
             out = self.body(replacement, inner, x, place.path)
             instance.output = out

@@ -29,6 +29,7 @@ def apply_case(graph: Graph, case: Case, report: Report) -> frozenset[str]:
         through = _matches(graph, case, section.freeze_through, report)
         last = max((node.index for node in graph.nodes if node.path in through), default=-1)
         frozen |= {node.path for node in graph.nodes if node.index <= last}
+    frozen = {path for path in frozen if not any(path == root or path.startswith(root + ".") for root in new)}
     for pattern in section.learning_rate:
         _matches(graph, case, pattern, report)
     for epoch, patterns in section.unfreeze.items():
@@ -40,8 +41,10 @@ def apply_case(graph: Graph, case: Case, report: Report) -> frozenset[str]:
                 written(node, epoch),
             )
         for pattern in patterns:
-            _matches(graph, case, pattern, report)
-    return frozenset(path for path in frozen if not any(path == root or path.startswith(root + ".") for root in new))
+            if (found := _matches(graph, case, pattern, report)) and not found & frozen:
+                message = f"`{pattern[:60]}` is not frozen, so that nothing is left to unfreeze"
+                report.add("unmatched-path", message, written(node, pattern))
+    return frozenset(frozen)
 
 
 def covers(pattern: str, path: str) -> bool:

@@ -29,19 +29,19 @@ class OpBuilder(Workspace):
         *,
         inputs: list[Node | None] | None = None,
         residual: ResidualLayer | None = None,
+        built: Op | None = None,
     ) -> Node | None:
-        """An op with what is attached to it."""
+        """An op with what is attached to it; `built` where its values are known already."""
         path = place.path
         if inputs is None:
             inputs = [x] if layer.inputs is None else [self.source(a, scope, x, place.prefix) for a in layer.inputs]
         args = layer.args | first if first else layer.args
-        op = self.build(layer, args, scope, path)
+        op = built or self.build(layer, args, scope, path)
         norm = self.attached("norm", layer, scope, path)
         activation = self.attached("activation", layer, scope, path)
         parts = [part for part in (norm, activation) if part]
         weighted = sum(part.op.parameterised for part in (layer, *parts))
-        if parts or (op and op.parts()):
-            scope = scope.inner(self.instance(path, "layer", scope.instance, x, layer=layer, iteration=place.iteration))
+        scope = scope.inner(self.instance(path, "layer", scope.instance, x, layer=layer, iteration=place.iteration))
         beside = not place.owned and sharing(layer)
         below = weighted > 1 and not beside
         if op and op.parts():
@@ -61,8 +61,7 @@ class OpBuilder(Workspace):
                     spot = join(place.prefix, part.op.label + place.suffix)
                 part_op = self.build(part, part.args, scope, spot)
                 y = self.node(spot, part_op, [y], part, part.args, role, scope)
-        if parts or (op and op.parts()):
-            scope.instance.output = y
+        scope.instance.output = y
         return y
 
     def chain(
@@ -70,8 +69,9 @@ class OpBuilder(Workspace):
     ) -> Node | None:
         """An op that stands in the graph as several, one reading the other."""
         y = None
-        for label, part in op.parts():
-            y = self.node(join(path, label), part, inputs, layer, args, "", scope)
+        for part in op.parts():
+            own = {name: arg for name, arg in args.items() if name in part.options}
+            y = self.node(join(path, part.label), part.op, inputs, layer, own, part.label, scope)
             inputs = [y]
         return y
 

@@ -76,6 +76,9 @@ class Workspace:
         self.opaque: dict[str, str] = {}
         self.norms: dict[int, OpLayer | None] = {}
         self.built: dict[tuple[type[Op], str], Op] = {}
+        self.projections: dict[tuple[int, int], OpLayer] = {}  # of a residual, one definition for all its uses
+        for parser in {spec.parser, *(block.parser for block in spec.blocks.values())}:
+            parser.report = report  # what is found while the graph is built belongs to this report
         self.steps = 0
         self.depth = 0
 
@@ -173,7 +176,9 @@ class Workspace:
         values: dict[str, Value] | None = None,
         iteration: int | None = None,
     ) -> Instance:
-        made = Instance(path, kind, parent, layer, block, args or {}, values or {}, iteration, [], x)
+        made = Instance(
+            path, kind, parent, layer, block, args or {}, parent.values if values is None else values, iteration, [], x
+        )
         parent.children.append(made)
         return made
 

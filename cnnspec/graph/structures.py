@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from cnnspec.expr import Value, show
-from cnnspec.graph.model import Node
+from cnnspec.graph.model import Instance, Node
 from cnnspec.graph.nodes import OpBuilder
 from cnnspec.graph.scope import Broken, Place, Scope, channels, join
 from cnnspec.ops import Maps
@@ -113,8 +113,13 @@ class StructureBuilder(OpBuilder):
     def projection(
         self, layer: ResidualLayer, scope: Scope, x: Node, end: Node, stride: tuple[int, int], path: str
     ) -> Node | None:
-        """A 1×1 convolution with the bias and the norm of the body's last convolution."""
-        last = next((n for n in _way(x, end) or () if n.op.label == "conv" and n.part == ""), None)
+        """A 1×1 convolution with the bias and the norm of the body's last convolution.
+
+        Its options have the expressions of the body's, where those are written in the same definition.
+        """
+        way = _way(x, end) or []
+        convs = [n for n in way if n.op.label == "conv" and n.part not in ("norm", "activation")]
+        last = convs[0] if convs else None
         op = Conv(
             filters=end.shape.channels,
             kernel=(1, 1),
@@ -122,16 +127,22 @@ class StructureBuilder(OpBuilder):
             padding=(0, 0, 0, 0),
             bias=getattr(last.op, "bias", True) if last else True,
         )
-        conv = OpLayer(
-            kind="conv",
-            key=layer.shortcut_span,
-            node=layer.node,
-            op=Conv,
-            args={},
-            ready=op,
-            norm=self.norms.get(last.index) if last else None,
-        )
-        return self.op(conv, scope, x, Place(path, path.rpartition(".")[0], True), {})
+        norm = self.norms.get(last.index) if last else None
+        key = id(layer), id(norm)
+        if key not in self.projections:
+            sources = {"filters": convs[:1], "bias": convs[:1], "stride": [n for n in way if _step(n) != (1, 1)]}
+            args = {
+                name: nodes[0].args[name]
+                for name, nodes in sources.items()
+                if len(nodes) == 1 and name in nodes[0].args and _definition(nodes[0]) is _definition_of(scope.instance)
+            }
+            if "filters" in args and last and last.shape.channels != end.shape.channels:
+                del args["filters"]  # something behind the convolution changes the channels
+            self.projections[key] = OpLayer(
+                kind="conv", key=layer.shortcut_span, node=layer.node, op=Conv, args=args, norm=norm
+            )
+        place = Place(path, path.rpartition(".")[0], True)
+        return self.op(self.projections[key], scope, x, place, {}, built=op)
 
     def stage(self, layer: StageLayer, scope: Scope, x: Node | None, prefix: str) -> Node | None:
         assert layer.name
@@ -156,7 +167,13 @@ class StructureBuilder(OpBuilder):
             path = join(prefix, self.name(layer.name, scope, prefix, scope.values | variables))
             self.claim(path, layer.title)
             instance = self.instance(
-                path, "stage", scope.instance, x, layer=layer, values=variables, iteration=k if lists else None
+                path,
+                "stage",
+                scope.instance,
+                x,
+                layer=layer,
+                values=scope.values | variables,
+                iteration=k if lists else None,
             )
             x = self.body(layer.do, scope.inner(instance, variables), x, path)
             instance.output = x
@@ -164,17 +181,47 @@ class StructureBuilder(OpBuilder):
         return x
 
 
+def _definition(node: Node) -> Instance:
+    """The use of a block, or the network, whose text the node stands in."""
+    return _definition_of(node.parent)
+
+
+def _definition_of(instance: Instance) -> Instance:
+    while instance.kind != "block" and instance.parent is not None:
+        instance = instance.parent
+    return instance
+
+
 def _way(start: Node, end: Node) -> list[Node] | None:
-    """The nodes on the main way back from `end` to `start`; None where no way leads back."""
-    way = []
-    node = end
-    while node is not start:
-        if not node.inputs:
-            return None
-        way.append(node)
-        # of a merge's inputs, follow one of full size: a gate of 1×1 stands beside the way
-        node = next((n for n in node.inputs if n.shape[1:] == node.shape[1:]), node.inputs[0])
-    return way
+    """The nodes on the main way back from `end` to `start`; None where no way leads back.
+
+    Gates stand beside the main way: it passes a global pool only where no other way leads back.
+    """
+    for gates in (False, True):
+        reached = {start.index}
+        stack = [end]
+        between: dict[int, Node] = {}
+        while stack:  # what lies between: the ancestors of the end that come after the start
+            node = stack.pop()
+            if node.index > start.index and node.index not in between:
+                between[node.index] = node
+                stack.extend(node.inputs)
+        for index in sorted(between):
+            node = between[index]
+            if any(n.index in reached for n in node.inputs) and (gates or not node.op.kind.startswith("global_")):
+                reached.add(index)
+        if end.index in reached:
+            way = []
+            node = end
+            while node is not start:
+                way.append(node)
+                node = next(n for n in node.inputs if n.index in reached)
+            return way
+    return None
+
+
+def _step(node: Node) -> tuple[float, float]:
+    return node.op.field(node.input_shapes).step
 
 
 def _stride(start: Node, end: Node) -> tuple[float, float] | None:
@@ -182,5 +229,5 @@ def _stride(start: Node, end: Node) -> tuple[float, float] | None:
     way = _way(start, end)
     if way is None:
         return None
-    steps = [node.op.field(node.input_shapes).step for node in way]
+    steps = [_step(node) for node in way]
     return round(prod(step[0] for step in steps), 9), round(prod(step[1] for step in steps), 9)

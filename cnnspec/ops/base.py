@@ -70,8 +70,8 @@ class Op(BaseModel):
                 cls.label = cls.kind
             OPS[cls.kind] = cls
 
-    def parts(self) -> tuple[tuple[str, "Op"], ...]:
-        """The ops that stand for it in the graph, one after the other, each with its label; none for most ops."""
+    def parts(self) -> tuple["Part", ...]:
+        """The ops that stand for it in the graph, one after the other; none for an op that stands there itself."""
         return ()
 
     def doubt(self) -> OpError | None:
@@ -93,6 +93,14 @@ class Op(BaseModel):
     def field(self, inputs: Sequence[Shape]) -> Field:
         """The window through which an output pixel sees the input."""
         return Field()
+
+
+class Part(NamedTuple):
+    """One of several ops that stand for one layer: its label, and the options of the layer that are its own."""
+
+    label: str
+    op: Op
+    options: tuple[str, ...]
 
 
 OPS: dict[str, type[Op]] = {}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from cnnspec.ops.base import Field, Op, OpError, Param, maps, vector
+from cnnspec.ops.base import Field, Op, OpError, Param, Part, maps, vector
 from cnnspec.ops.fields import Count, Padding, Pair, PairOrZero
 from cnnspec.ops.shapes import Maps, Shape, Vector, elements
 from cnnspec.ops.window import Window, effective, half, resolve
@@ -62,6 +62,12 @@ class _Windowed(_Weighted):
         return Field(effective(self.kernel, self.dilation), self.stride)
 
 
+def _check_groups(groups: int, channels: int, filters: int) -> None:
+    for name, number in (("input channels", channels), ("filters", filters)):
+        if number % groups:
+            raise OpError("bad-groups", f"{number} {name} cannot be split into {groups} groups", field="groups")
+
+
 class Conv(_Windowed):
     """2-D convolution (cross-correlation) of `filters` kernels over all input channels, or over those of their group.
 
@@ -75,11 +81,7 @@ class Conv(_Windowed):
 
     def weight_shape(self, inputs: Sequence[Shape]) -> tuple[int, ...]:
         channels = maps(inputs, self.kind).channels
-        for name, number in (("input channels", channels), ("filters", self.filters)):
-            if number % self.groups:
-                raise OpError(
-                    "bad-groups", f"{number} {name} cannot be split into {self.groups} groups", field="groups"
-                )
+        _check_groups(self.groups, channels, self.filters)
         return (self.filters, channels // self.groups, *self.kernel)
 
 
@@ -118,34 +120,25 @@ class SeparableConv(Op):
     depth_multiplier: Count = 1
     bias: bool = True
 
-    def parts(self) -> tuple[tuple[str, Op], ...]:
-        depthwise = DepthwiseConv(
-            kernel=self.kernel,
-            stride=self.stride,
-            dilation=self.dilation,
-            padding=self.padding,
-            depth_multiplier=self.depth_multiplier,
-            bias=False,
-        )
-        return ("depthwise", depthwise), ("pointwise", Conv(filters=self.filters, kernel=(1, 1), bias=self.bias))
+    def parts(self) -> tuple[Part, ...]:
+        options = ("kernel", "stride", "dilation", "padding", "depth_multiplier")
+        depthwise = DepthwiseConv(bias=False, **{name: getattr(self, name) for name in options})
+        pointwise = Conv(filters=self.filters, kernel=(1, 1), bias=self.bias)
+        return Part("depthwise", depthwise, options), Part("pointwise", pointwise, ("filters", "bias"))
 
     def shape(self, inputs: Sequence[Shape]) -> Shape:
-        (_, depthwise), (_, pointwise) = self.parts()
-        return pointwise.shape([depthwise.shape(inputs)])
+        depthwise, pointwise = self.parts()
+        return pointwise.op.shape([depthwise.op.shape(inputs)])
 
     def params(self, inputs: Sequence[Shape]) -> dict[str, Param]:
-        (_, depthwise), (_, pointwise) = self.parts()
-        return {f"depthwise.{name}": p for name, p in depthwise.params(inputs).items()} | {
-            f"pointwise.{name}": p for name, p in pointwise.params([depthwise.shape(inputs)]).items()
-        }
+        depthwise, pointwise = self.parts()
+        first, second = depthwise.op.params(inputs), pointwise.op.params([depthwise.op.shape(inputs)])
+        return {f"depthwise.{k}": p for k, p in first.items()} | {f"pointwise.{k}": p for k, p in second.items()}
 
     def macs(self, inputs: Sequence[Shape], output: Shape) -> int:
-        (_, depthwise), (_, pointwise) = self.parts()
-        middle = depthwise.shape(inputs)
-        return depthwise.macs(inputs, middle) + pointwise.macs([middle], output)
-
-    def field(self, inputs: Sequence[Shape]) -> Field:
-        return Field(effective(self.kernel, self.dilation), self.stride)
+        depthwise, pointwise = self.parts()
+        middle = depthwise.op.shape(inputs)
+        return depthwise.op.macs(inputs, middle) + pointwise.op.macs([middle], output)
 
 
 class TransposedConv(_Weighted):
@@ -170,11 +163,7 @@ class TransposedConv(_Weighted):
 
     def weight_shape(self, inputs: Sequence[Shape]) -> tuple[int, ...]:
         channels = maps(inputs, self.kind).channels
-        for name, number in (("input channels", channels), ("filters", self.filters)):
-            if number % self.groups:
-                raise OpError(
-                    "bad-groups", f"{number} {name} cannot be split into {self.groups} groups", field="groups"
-                )
+        _check_groups(self.groups, channels, self.filters)
         return (channels, self.filters // self.groups, *self.kernel)
 
     def outputs(self, inputs: Sequence[Shape]) -> int:

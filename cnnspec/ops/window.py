@@ -64,7 +64,8 @@ def resolve(
 ) -> Window:
     """The window on maps of this shape. Raises `OpError` where it does not fit.
 
-    With `full`, a window that sees nothing but padding is refused (a pool has no value for it).
+    With `full`, a window that sees nothing but padding is refused (a pool has no value for it). `same` padding leaves
+    ceil mode nothing to round.
     """
     size = (shape.height, shape.width)
     extent = effective(kernel, dilation)
@@ -79,7 +80,8 @@ def resolve(
         pads = padding  # type: ignore[assignment]
     for axis, name in enumerate(("height", "width")):
         available = size[axis] + pads[axis] + pads[axis + 2]
-        if available < extent[axis]:
+        room = available - extent[axis]
+        if room < 0 and not (ceil_mode and -room < stride[axis]):  # in ceil mode a window may overhang a smaller map
             padded = f" with padding {pads[axis]}+{pads[axis + 2]}" if pads[axis] or pads[axis + 2] else ""
             raise OpError(
                 "empty-output",

@@ -77,7 +77,10 @@ def cut_expression(text: str, start: int, end: int) -> Problem | None:
     if value.count("(") <= value.count(")"):
         return None
     depth = 0
-    for i in range(start, min(_line_end(text, start), start + _MAX_EXPRESSION)):
+    line = text[start : start + _MAX_EXPRESSION].partition("\n")[0]
+    if ")" not in line:
+        return None
+    for i in range(start, start + len(line)):
         depth += (text[i] == "(") - (text[i] == ")")
         if text[i] == ")" and depth == 0:
             inner = text[start + 1 : i]
@@ -93,7 +96,7 @@ def _quoted(text: str, begin: int, at: int, problem: str) -> Problem:
         return Problem(
             "a backslash in double quotes starts an escape, and this is none",
             start,
-            max(at + 1, start + 2),
+            _run(text, start, r"\\[xuU][0-9a-fA-F]*|\\.?"),
             "use single quotes, which take a backslash as it is",
         )
     return Problem("this quote is never closed", begin, _line_end(text, begin), f"end the text with `{text[begin]}`")
@@ -242,4 +245,5 @@ def _balanced(text: str, at: int) -> int:
 
 def _line_end(text: str, at: int) -> int:
     """The end of the line's text."""
-    return _run(text, at, r"[^\r\n]*?(?=[ \t]*(\r|\n|\Z))")
+    end = text.find("\n", at)
+    return at + len(text[at : end if end >= 0 else len(text)].rstrip())

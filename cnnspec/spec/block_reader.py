@@ -148,7 +148,7 @@ class BlockReader(OpReader):
         elif args is not None and not is_null(args):
             self.report.add("bad-value", f"`args` is a mapping or a list of names, got {describe(args)}", args.span)
         for argument, default in entries:
-            if not self.check_variable(argument.text, argument.span, self.globals | block.args.keys()):
+            if not self.check_variable(argument.text, argument.span, block.args.keys()):
                 block.args.setdefault(argument.text, Arg(Const(0, 0, None), argument, broken=True))
                 continue
             required = default is None or (isinstance(default, Scalar) and default.text == "required")

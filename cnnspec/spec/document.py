@@ -11,7 +11,7 @@ from cnnspec.diagnostics import Report, Span
 from cnnspec.expr import Value
 from cnnspec.ops import Shape
 from cnnspec.source import Mapping
-from cnnspec.spec.layers import Block, Body, OutputDef
+from cnnspec.spec.layers import Arg, Block, Body, OutputDef
 from cnnspec.spec.parser import Parser
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Spec:
-    """One network. `values` holds its parameters and `let` values, `overridden` the parameters that `--set` changed."""
+    """One network. `values` holds its parameters, as they are set, and what `let` makes of them."""
 
     name: str
     root: Mapping
@@ -31,6 +31,7 @@ class Spec:
     input_span: Span
     params: dict[str, Value]
     values: dict[str, Value]
+    let: dict[str, Arg]
     blocks: dict[str, Block]
     body: Body
     outputs: list[OutputDef]

@@ -49,7 +49,10 @@ def read_extended(path: Path, name: str, report: Report, files: list[Path], span
 
 
 def _merge(base: Mapping, over: Mapping) -> Mapping:
-    """`over` on top of `base`: sections by key, defaults by kind and option; null takes a section away."""
+    """`over` on top of `base`: sections by key, defaults by kind and option, transfer cases one by one.
+
+    Null takes a section away.
+    """
     entries = {k: v for k, v in base.entries.items() if k not in ("name", "cite", "description", "extends")}
     for key, (key_node, value) in over.entries.items():
         below = entries.get(key, (None, None))[1]
@@ -58,7 +61,7 @@ def _merge(base: Mapping, over: Mapping) -> Mapping:
         elif key == "train" and below:
             value = _merge_train(below, value)
         elif key in _MERGED and isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = _merge_entries(below, value, deep=key == "defaults")
+            value = _merge_entries(below, value, deep=key in ("defaults", "transfer"))
         entries[key] = (key_node, value)
     return Mapping(entries, over.span)
 

@@ -51,6 +51,8 @@ def _library(item: Node, blocks: dict[str, Block], folder: Path, report: Report)
     parser = Parser(report, (), own)
     parser.read_defaults(library.get("defaults"))
     read_blocks(library.get("blocks"), parser)
+    for name in own.keys() & blocks.keys():
+        report.add("bad-name", f"two libraries have a block `{name}`", item.span, help="use one of them")
     blocks.update(own)
     return True
 
@@ -75,29 +77,34 @@ def read_blocks(node: Node | None, parser: Parser) -> None:
 
 
 def recursive(blocks: dict[str, Block], report: Report) -> bool:
-    """Whether blocks use themselves, directly or through others; reported at the use that closes the circle."""
+    """Whether blocks use themselves, directly or through others; reported at the use that closes the circle.
+
+    A name means what it means in the file of the block that uses it.
+    """
     found = False
-    done: set[str] = set()
-    for start in blocks:
-        path: list[str] = []
-        todo: list[tuple[str, Span | None, bool]] = [(start, None, False)]
+    done: set[int] = set()
+    for start in blocks.values():
+        path: list[Block] = []
+        todo: list[tuple[Block, Span | None, bool]] = [(start, None, False)]
         while todo:
-            name, span, leave = todo.pop()
+            block, span, leave = todo.pop()
             if leave:
                 path.pop()
-                done.add(name)
+                done.add(id(block))
                 continue
-            if name in path:
+            if any(block is outer for outer in path):
                 assert span
-                circle = " → ".join([*path[path.index(name) :], name])
+                names = [outer.name for outer in path]
+                circle = " → ".join([*names[names.index(block.name) :], block.name])
                 report.add("recursive-block", f"a block cannot contain itself: {circle}", span)
                 found = True
                 continue
-            if name in done:
+            if id(block) in done:
                 continue
-            path.append(name)
-            todo.append((name, span, True))
-            todo += [(used, at, False) for used, at in _uses(blocks[name].body) if used in blocks]
+            path.append(block)
+            todo.append((block, span, True))
+            known = block.parser.blocks
+            todo += [(known[used], at, False) for used, at in _uses(block.body) if used in known]
     return found
 
 

@@ -60,9 +60,12 @@ def _shown(path: Path, reference: str) -> str:
 class _Loader(ParameterReader):
     """Reads the whole file."""
 
+    other_channels = False  # than the file says
+
     def spec(self, overrides: Dict[str, Any]) -> Spec | None:
         root, report = self.root, self.report
         self._header()
+        self.other_channels = "input.channels" in overrides
         params = self.params(overrides)
         blocks: dict[str, Block] = {}
         parser = Parser(report, self.known, blocks)
@@ -98,6 +101,7 @@ class _Loader(ParameterReader):
             input_span=locate(root, ["input"]) if root.get("input") else start,
             params=params,
             values=values,
+            let=let,
             blocks=blocks,
             body=body,
             outputs=outputs,
@@ -148,7 +152,7 @@ class _Loader(ParameterReader):
                 continue
             try:
                 section = InputSection.model_validate(section.model_dump() | {key: value})
-            except ValidationError as error:
+            except ValidationError:
                 source = Source("--set", f"input.{key}={given}")
                 expected = "a whole number of at least 1" + (" or [height, width]" if key == "size" else "")
                 self.report.add(
@@ -156,7 +160,6 @@ class _Loader(ParameterReader):
                     f"`input.{key}`: expected {expected}, got {show(value)}",
                     Span(source, len(key) + 7, len(source.text)),
                 )
-                del error
         return Maps(section.channels, *section.size)
 
     def _sections(self, spec: Spec) -> None:
@@ -184,6 +187,14 @@ class _Loader(ParameterReader):
         for key in ("mean", "std"):
             given = getattr(spec.preprocess, key)
             if isinstance(given, list) and len(given) != spec.input.channels:
+                if self.other_channels:
+                    spec.preprocess = None
+                    self.report.add(
+                        "preprocess-dropped",
+                        f"the preprocessing is for another number of channels than {spec.input.channels}, and left out",
+                        locate(self.root, ["preprocess", key]),
+                    )
+                    return
                 self.report.add(
                     "bad-value",
                     f"`{key}` has {len(given)} values for {spec.input.channels} channels",

@@ -54,18 +54,21 @@ def find(
     """
     folder = zoo_folder() / within
     slug, what = _KINDS[within]
-    path = (relative_to or Path()) / reference
+    here = relative_to or Path()
+    path = here / reference
+    is_folder = False
     try:
-        if path.is_file() or (path.exists() and not path.is_dir()):
+        is_folder = path.is_dir()
+        if path.exists() and not is_folder:
             return path
         known = folder / f"{reference}.yaml"
         if "/" not in reference and "\\" not in reference and known.is_file():
             return known
     except (OSError, ValueError):  # a name that no file system takes
         pass
-    names = [*(p.stem for p in folder.glob("*.yaml")), *(str(p) for p in (relative_to or Path()).glob("[!.]*.yaml"))]
+    names = [*(p.stem for p in folder.glob("*.yaml")), *(p.name for p in here.glob("[!.]*.yaml"))]
     at = span or Span(Source(reference[:200], ""), 0, 0)
-    if path.is_dir():
+    if is_folder:
         report.add(slug, f"`{reference}` is a folder, not a file", at)
     elif reference.endswith((".yaml", ".yml")) or "/" in reference:
         report.add(slug, f"there is no file `{reference[:200]}`", at, help=did_you_mean(reference, names))

@@ -8,7 +8,6 @@ from typing import Any
 
 from cnnspec.diagnostics import Source, Span, did_you_mean
 from cnnspec.expr import Value, show
-from cnnspec.ops.fields import MAX
 from cnnspec.source import Mapping, Node, Scalar, Sequence, read_value
 from cnnspec.spec.parser import Parser
 from cnnspec.spec.section_reader import SectionReader
@@ -104,7 +103,7 @@ def _alike(default: Value, value: Value) -> bool:
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if isinstance(default, int):
-        return isinstance(value, int) and abs(value) <= MAX
+        return isinstance(value, int)
     if isinstance(default, float):
         return isinstance(value, int | float)
     return type(default) is type(value)

@@ -125,7 +125,7 @@ class StructureReader(BlockReader):
         broken = False
         if isinstance(each_node, Mapping):
             for name, (variable, values) in each_node.entries.items():
-                broken |= not self.check_variable(name, variable.span, scope | each.keys() | {"i"})
+                broken |= not self.check_variable(name, variable.span, each.keys() | {"i"})
                 each[name] = self.arg(values, scope)
         elif each_node is not None:
             self.report.add("bad-value", f"`each` maps variables to lists, got {describe(each_node)}", each_node.span)

@@ -235,9 +235,7 @@ def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def shown_json(command: str) -> Any:
     return json.loads(
-        next(
-            code for language, code in FENCE.findall(sections("cli.md", "##")[command]) if language == "json"
-        )
+        next(code for language, code in FENCE.findall(sections("cli.md", "##")[command]) if language == "json")
     )
 
 
@@ -252,9 +250,7 @@ def test_the_json_of_summary_is_as_shown() -> None:
     shown, real = shown_json("summary"), cnnspec.load("resnet50").summary().to_dict()
     assert forms(shown) == forms(real)
     assert shown["layers"][0] == real["layers"][0]
-    assert {k: v for k, v in shown.items() if k != "layers"} == {
-        k: v for k, v in real.items() if k != "layers"
-    }
+    assert {k: v for k, v in shown.items() if k != "layers"} == {k: v for k, v in real.items() if k != "layers"}
 
 
 def test_the_json_of_list_is_as_shown() -> None:

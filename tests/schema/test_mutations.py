@@ -22,9 +22,7 @@ from cnnspec.spec.words import STRUCTURES
 Check = Callable[[Any], list[Diagnostic]]
 Place = tuple[str | int, ...]
 
-ZOO = sorted(
-    zoo_folder().glob("*.yaml"), key=lambda path: (path.stat().st_size, path.name)
-)  # small ones first
+ZOO = sorted(zoo_folder().glob("*.yaml"), key=lambda path: (path.stat().st_size, path.name))  # small ones first
 SECTIONS = {"defaults", "blocks", "outputs", "preprocess", "transfer", "train", "cases", "features", "input"}
 NAMING = {
     *OPS,
@@ -84,9 +82,7 @@ def shape(place: Place, spec: Any) -> tuple[str, ...]:
     for step in place[:-1]:
         inner = inner[step]
         if isinstance(inner, dict):
-            owner = next(
-                (key for key in inner if key in OPS or key in STRUCTURES), step if step in SECTIONS else owner
-            )
+            owner = next((key for key in inner if key in OPS or key in STRUCTURES), step if step in SECTIONS else owner)
     free = len(place) > 1 and place[-2] in NAMING
     return (owner, "a name" if free else str(place[-1]))
 

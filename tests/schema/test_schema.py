@@ -106,9 +106,7 @@ def test_needs_no_framework_and_is_quick() -> None:
         "print(time.perf_counter() - start);"
         "print(sorted({'numpy', 'torch', 'tensorflow', 'keras', 'onnx', 'jsonschema'} & sys.modules.keys()))"
     )
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     assert float(out[0]) < 1
     assert out[1] == "[]"
 

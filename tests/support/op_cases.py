@@ -87,28 +87,32 @@ TRANSPOSED = _cases(
     ODD,
     EVEN,
 )
-POOLS = [
-    case
-    for kind in ("max_pool", "avg_pool")
-    for case in _cases(
-        kind,
-        [
-            {"size": 2},
-            {"size": 3, "stride": 2},
-            {"size": 3, "stride": 2, "padding": 1},
-            {"size": 3, "stride": 2, "ceil_mode": True},
-            {"size": 2, "stride": 3, "ceil_mode": True},
-            {"size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
-            {"size": [2, 3], "stride": [1, 2], "padding": [1, 0]},
-            {"size": 3, "stride": 1, "padding": "same"},
-            {"size": 2, "stride": 2, "padding": "same"},
-            {"size": 3, "stride": 2, "padding": "same"},
-            {"size": 3, "stride": 2, "padding": [0, 1, 1, 0]},
-        ],
-        ODD,
-        EVEN,
-    )
-] + _cases("avg_pool", [{"size": 3, "stride": 2, "padding": 1, "divisor": "padded"}], ODD)
+POOLS = (
+    [
+        case
+        for kind in ("max_pool", "avg_pool")
+        for case in _cases(
+            kind,
+            [
+                {"size": 2},
+                {"size": 3, "stride": 2},
+                {"size": 3, "stride": 2, "padding": 1},
+                {"size": 3, "stride": 2, "ceil_mode": True},
+                {"size": 2, "stride": 3, "ceil_mode": True},
+                {"size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
+                {"size": [2, 3], "stride": [1, 2], "padding": [1, 0]},
+                {"size": 3, "stride": 1, "padding": "same"},
+                {"size": 2, "stride": 2, "padding": "same"},
+                {"size": 3, "stride": 2, "padding": "same"},
+                {"size": 3, "stride": 2, "padding": [0, 1, 1, 0]},
+            ],
+            ODD,
+            EVEN,
+        )
+    ]
+    + _cases("max_pool", [{"size": 2, "ceil_mode": True}, {"size": 3, "stride": 2, "ceil_mode": True}], Maps(4, 2, 2))
+    + _cases("avg_pool", [{"size": 3, "stride": 2, "padding": 1, "divisor": "padded"}], ODD)
+)
 ADAPTIVE = [
     case
     for kind in ("adaptive_avg_pool", "adaptive_max_pool")

@@ -111,7 +111,7 @@ layers:
     conv = node(net, "part1.0.conv2")
     assert isinstance(conv.args["filters"].expr, Binary)
     assert conv.op.filters == 8
-    assert conv.parent.path == "part1.0"
+    assert (conv.parent.kind, conv.parent.parent.path) == ("layer", "part1.0")
     stages = [i for i in instances(net.graph.root) if i.kind == "stage"]
     assert [(s.path, s.iteration, s.values["f"]) for s in stages] == [("part1", 0, 8), ("part2", 1, 12)]
 
@@ -215,3 +215,123 @@ transfer:
         "small_different": (10, stem + 10),
         "large_similar": (mid + 30 + 14, stem + mid + 30 + 14),
     }
+
+
+def test_arguments_and_variables_of_a_stage_may_hide_a_parameter(tmp_path):
+    net = load(
+        tmp_path,
+        """
+params: {width: 8}
+blocks:
+  unit: {args: [width], layers: [{conv: $width, kernel: 1}]}
+layers:
+  - {unit: 5}
+  - {stage: s$i, each: {width: [6, 7]}, do: [{unit: $width}]}
+  - {conv: $width, kernel: 1, name: last}
+""",
+    )
+    assert [n.op.filters for n in net.graph.nodes] == [5, 6, 7, 8]
+
+
+def test_the_order_of_a_merge_does_not_decide_the_shortcut(tmp_path):
+    for inputs in ("[stem, previous]", "[previous, stem]"):
+        net = load(
+            tmp_path,
+            f"""
+layers:
+  - {{conv: 8, kernel: 3, name: stem}}
+  - {{conv: 4, kernel: 3}}
+  - residual:
+      body: [{{conv: 8, kernel: 3}}, {{add: {inputs}}}]
+""",
+        )
+        assert node(net, "shortcut1").op.filters == 8
+
+
+def test_a_projection_has_the_expressions_of_the_body(tmp_path):
+    net = load(tmp_path, RESIDUAL.format(shortcut="auto", filters=8, stride=2))
+    projection, body = node(net, "unit.shortcut.conv"), node(net, "unit.conv")
+    assert projection.args["filters"] is body.args["filters"]
+    assert projection.args["stride"] is body.args["stride"]
+
+
+def test_all_uses_of_a_residual_share_its_projection(tmp_path):
+    nodes = cnnspec.load("resnet50").graph.nodes
+    definitions = {id(n.layer) for n in nodes if n.path.endswith("shortcut.conv")}
+    assert len(definitions) == 1
+
+
+def test_a_separable_convolution_deals_out_its_options(tmp_path):
+    net = load(tmp_path, "layers:\n  - {separable_conv: 8, kernel: 3, stride: 2, name: sep}\n")
+    assert set(node(net, "sep.depthwise").args) == {"kernel", "stride"}
+    assert set(node(net, "sep.pointwise").args) == {"filters"}
+
+
+def test_iterations_of_bare_ops_are_kept(tmp_path):
+    net = load(tmp_path, "layers:\n  - {conv: 4, kernel: 3, repeat: 3, name: c}\n")
+    assert [n.parent.iteration for n in net.graph.nodes] == [0, 1, 2]
+
+
+TRANSFER = """
+layers:
+  - {{conv: 4, kernel: 3, norm: batch_norm, name: stem}}
+  - global_avg_pool
+  - {{dense: 10, name: fc}}
+transfer:
+  head: [fc]
+  cases:
+    large_similar: {{{case}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "slug", "text"),
+    [
+        ("replace: {stem.bn: [{conv: 2, kernel: 1}]}", "unmatched-path", "stem.bn"),
+        ("freeze: [stem], unfreeze: {2: [fc]}", "unmatched-path", "fc"),
+        ("replace: [nosuch], freeze: [neither]", "unmatched-path", "nosuch"),
+    ],
+)
+def test_a_transfer_case_without_effect_is_a_mistake(tmp_path, case, slug, text):
+    spec = tmp_path / "t.yaml"
+    spec.write_text(HEAD + TRANSFER.format(case=case))
+    found = cnnspec.check(spec)
+    assert (found[0].slug, found[0].span.text) == (slug, text)
+    assert len(found) == (2 if "neither" in case else 1)  # all mistakes of a case at once
+
+
+def test_a_variant_may_change_one_case(tmp_path):
+    (tmp_path / "base.yaml").write_text(HEAD + TRANSFER.format(case="replace: [fc]"))
+    (tmp_path / "v.yaml").write_text(
+        "cnnspec: 1\nname: v\nextends: ./base.yaml\n"
+        "transfer: {cases: {small_similar: {replace: [fc], freeze: ['*']}}}\n"
+    )
+    counts = [
+        cnnspec.load(tmp_path / "v.yaml", transfer=case).summary().cost.totals.trainable
+        for case in ("large_similar", "small_similar")
+    ]
+    assert counts == [148 + 8 + 50, 50]
+
+
+def test_libraries_mean_their_own_blocks(tmp_path):
+    (tmp_path / "lib.yaml").write_text(
+        "cnnspec: 1\nblocks:\n  outer: {layers: [helper]}\n  helper: {layers: [{conv: 3, kernel: 1}]}\n"
+    )
+    net = load(tmp_path, "use: [./lib.yaml]\nblocks:\n  helper: {layers: [outer]}\nlayers: [helper]\n")
+    assert [n.path for n in net.graph.nodes] == ["helper.outer.helper.conv"]
+
+
+def test_preprocessing_for_other_channels_is_left_out_with_a_warning():
+    net = cnnspec.load("vgg16", params={"input.channels": 1})
+    assert net.spec.preprocess is None
+    assert [w.slug for w in net.warnings] == ["preprocess-dropped"]
+
+
+def test_mistakes_of_a_later_expansion_are_reported_there(tmp_path):
+    from cnnspec.diagnostics import Report
+    from cnnspec.graph import build_graph
+
+    net = load(tmp_path, TRANSFER.format(case="replace: {fc: [{dense: $in_channels / 3}]}"))
+    report = Report()
+    assert build_graph(net.spec, report, "large_similar") is None
+    assert [d.slug for d in report.diagnostics] == ["bad-value"]

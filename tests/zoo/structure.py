@@ -73,9 +73,7 @@ def max_pool(out: Sequence[int], kernel: Sequence[int], stride: Sequence[int], p
     return f"max_pool {size(out)}{window(kernel, stride, pads)}"
 
 
-def avg_pool(
-    out: Sequence[int], kernel: Sequence[int], stride: Sequence[int], pads: Pads, divisor: str
-) -> str:
+def avg_pool(out: Sequence[int], kernel: Sequence[int], stride: Sequence[int], pads: Pads, divisor: str) -> str:
     """An average pool. Its divisor matters only where there is padding."""
     return f"avg_pool {size(out)}{window(kernel, stride, pads)}{f' divisor {divisor}' if any(pads) else ''}"
 

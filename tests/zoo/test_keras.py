@@ -35,9 +35,7 @@ def _cleared() -> Iterator[None]:
     keras.backend.clear_session()
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in KERAS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in KERAS])
 def test_graph(name: str) -> None:
     model = getattr(keras.applications, KERAS[name])(weights=None, classifier_activation=None)
     assert spec_listing(name, skip=("dropout",) if name in WITHOUT_DROPOUT else ()) == keras_listing(model)

@@ -179,9 +179,7 @@ OPTIONS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "path", "options"), OPTIONS, ids=[f"{name}-{path}" for name, path, _ in OPTIONS]
-)
+@pytest.mark.parametrize(("name", "path", "options"), OPTIONS, ids=[f"{name}-{path}" for name, path, _ in OPTIONS])
 def test_options(name: str, path: str, options: dict[str, Any]) -> None:
     """What neither shapes nor counts show."""
     (op,) = (node.op for node in cnnspec.load(name).graph.nodes if node.path == path)
