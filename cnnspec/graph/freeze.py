@@ -34,7 +34,7 @@ def apply_case(graph: Graph, case: Case, report: Report) -> frozenset[str]:
         _matches(graph, case, pattern, report)
     for epoch, patterns in section.unfreeze.items():
         node = case.node.get("unfreeze")
-        if not epoch.isdecimal() or int(epoch) < 1:
+        if not epoch.isdecimal() or len(epoch) > 9 or int(epoch) < 1:
             report.add(
                 "bad-value",
                 f"`unfreeze` maps epochs, counted from 1, to layers; `{epoch[:60]}` is none",

@@ -204,12 +204,19 @@ def _nothing(text: str, at: int) -> Problem:
         return Problem("nothing stands before this comma", at, at + 1, "remove it, or add the entry that is missing")
     if at < len(text) and text[at] in "]}":
         return Problem(f"this `{text[at]}` closes nothing", at, at + 1, "remove it, or open the bracket that it closes")
-    opened = max(text.rfind("[", 0, at), text.rfind("{", 0, at))
-    if opened >= 0 and not text[opened + 1 : at].strip():
-        return Problem(
-            f"this `{text[opened]}` is never closed", opened, opened + 1, f"a `{_FLOW[text[opened]]}` is missing"
-        )
-    return Problem("a value is missing here", at, min(at + 1, len(text)))
+    if at < len(text):
+        return Problem(f"a value cannot start with `{text[at]}`", at, at + 1, "put quotes around the value")
+    depth = 0
+    for opened in range(at - 1, -1, -1):
+        depth += (text[opened] in "]}") - (text[opened] in "[{")
+        if depth < 0:
+            break
+    return Problem(
+        f"this `{text[opened]}` is never closed",
+        opened,
+        _line_end(text, opened),
+        f"a `{_FLOW.get(text[opened], ']')}` is missing",
+    )
 
 
 def _quote(value: str) -> str:

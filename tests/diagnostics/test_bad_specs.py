@@ -1,132 +1,22 @@
-"""Every file of `bad/` has mistakes; its header says which, and the text that a person would fix.
+"""Every file of `bad/` has the mistakes that its header says, and no others; `bad_specs` says how headers are read.
 
-A header line is `#! slug: text`, where `text` is exactly what the message must underline (with `␊` for a line break, `␉`
-for a tab and so on). Text that stands in the file more than once needs a line, `#! slug@12: text`, and if need be a column,
-`#! slug@12:7: text`; a place without any text is `#! slug@12:7:`. A place in another file is `slug@other.yaml: text`,
-with `:12` behind the name as above. Several mistakes are in the order of their places. `#$ --set width=3` runs the
-spec as `cnnspec summary` with these options; `--set width` stands for the file then.
-
-Headers are written by hand, before the message is seen. The rendered text beside each file is a snapshot.
+Headers are written by hand, before the message is seen. The rendered text beside each file is a snapshot: read it as the
+person would who wrote the spec.
 """
 
 from __future__ import annotations
 
-import re
-import shlex
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bad_specs import BAD, CASES, Case, compare, expectations
+from located import WellFormed
 
 import cnnspec
 from cnnspec.cli import main
-from cnnspec.diagnostics import Diagnostic, SpecError
 from cnnspec.diagnostics.render import summary_line, to_text
-
-BAD = Path(__file__).parent / "bad"
-CASES = sorted(path.stem for path in BAD.glob("*.yaml"))
-
-_EXPECTED = re.compile(r"#! (?P<slug>[a-z0-9-]+)(?:@(?P<place>.+?))?:(?: (?P<text>.*))?\Z")
-_CONTROLS = {0x2400 + code: code for code in range(0x20)}  # control characters by their pictures
-
-
-@dataclass(frozen=True)
-class Expected:
-    """One header line, with its place found in the file: what must be underlined."""
-
-    slug: str
-    file: str
-    start: int
-    end: int
-
-
-def expectations(header: list[str], name: str, texts: dict[str, str]) -> list[Expected]:
-    """What the header lines of the file `name` say; `texts` are the files that they may speak of."""
-    return [_expected(line, name, texts) for line in header if line.startswith("#!")]
-
-
-def _expected(line: str, name: str, texts: dict[str, str]) -> Expected:
-    match = _EXPECTED.match(line)
-    assert match, f"{name}: `{line}` is not `#! slug[@place]: text`"
-    file, numbers = name, []
-    for part in (match["place"] or "").split(":"):
-        if part.isdecimal():
-            numbers.append(int(part))
-        elif part:
-            file = part
-    if file not in texts:
-        texts[file] = (BAD / file).read_bytes().decode()
-    text = texts[file]
-    covered = (match["text"] or "").translate(_CONTROLS)
-    return Expected(match["slug"], file, *_find(text, covered, numbers, f"{name}: {line}"))
-
-
-def _find(text: str, covered: str, numbers: list[int], what: str) -> tuple[int, int]:
-    lines = text.splitlines(keepends=True)
-    if numbers:
-        low = sum(map(len, lines[: numbers[0] - 1]))
-        high = low + len(lines[numbers[0] - 1])
-    else:  # the header itself does not count
-        low, high = sum(len(line) for line in lines if line.startswith(("#!", "#$"))), len(text)
-    if len(numbers) == 2:
-        start = low + numbers[1] - 1
-        assert text.startswith(covered, start), f"{what}: that text is not there"
-        return start, start + len(covered)
-    found = [m.start() for m in re.finditer(re.escape(covered), text) if low <= m.start() < high]
-    assert covered, f"{what}: a place without text needs a line and a column"
-    assert len(found) == 1, f"{what}: that text is there {len(found)} times"
-    return found[0], found[0] + len(covered)
-
-
-def compare(diagnostics: list[Diagnostic], expected: list[Expected]) -> None:
-    """Exactly the expected diagnostics, in their order, each underlining exactly the expected text."""
-
-    def shown(slug: str, file: str, start: int, end: int) -> str:
-        return f"{slug} in {file} [{start}:{end}]"
-
-    got = [(d.slug, d.span.source.name, d.span.start, d.span.end) for d in diagnostics]
-    want = [(e.slug, e.file, e.start, e.end) for e in expected]
-    assert [shown(*g) for g in got] == [shown(*w) for w in want], "\n" + to_text(diagnostics)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One file of `bad/`, read."""
-
-    file: str
-    options: list[str]
-    expected: list[Expected]
-
-    @classmethod
-    def read(cls, name: str) -> Case:
-        file = f"{name}.yaml"
-        text = (BAD / file).read_bytes().decode()
-        header = [line for line in text.splitlines() if line.startswith(("#!", "#$"))]
-        options = [word for line in header if line.startswith("#$") for word in shlex.split(line[2:])]
-        texts = {file: text}
-        for option, value in zip(options, options[1:], strict=False):
-            if option == "--set":
-                texts["--set"] = value
-                texts["--set " + value.partition("=")[0]] = value.partition("=")[2]
-            elif option == "--transfer":
-                texts["--transfer"] = value
-        return cls(file, options, expectations(header, file, texts))
-
-    @property
-    def command(self) -> list[str]:
-        """The command that must refuse it."""
-        return ["summary", self.file, *self.options] if self.options else ["validate", self.file]
-
-    def diagnostics(self) -> list[Diagnostic]:
-        """What Python callers get; the current folder must be `bad/`."""
-        if not self.options:
-            return cnnspec.check(self.file)
-        given = list(zip(self.options[::2], self.options[1::2], strict=True))
-        params = dict(value.split("=", 1) for option, value in given if option == "--set")
-        transfer = next((value for option, value in given if option == "--transfer"), "")
-        with pytest.raises(SpecError) as error:
-            cnnspec.load(self.file, transfer=transfer, params=params)
-        return error.value.diagnostics
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +25,9 @@ def _in_bad(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_spec(name: str, snapshot, well_formed, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_spec(
+    name: str, snapshot: Callable[[Path, str], None], well_formed: WellFormed, capsys: pytest.CaptureFixture[str]
+) -> None:
     case = Case.read(name)
     assert case.expected, "the header expects nothing"
     diagnostics = case.diagnostics()
@@ -146,7 +38,81 @@ def test_bad_spec(name: str, snapshot, well_formed, capsys: pytest.CaptureFixtur
 
     with pytest.raises(SystemExit) as exit_:
         main(case.command)
-    assert exit_.value.code == (1 if any(d.severity == "error" for d in diagnostics) else 0)
     out, err = capsys.readouterr()
-    assert out == ""
+    if any(d.severity == "error" for d in diagnostics):
+        assert (exit_.value.code, out) == (1, "")
+    else:
+        assert exit_.value.code == 0
     assert err == f"{text}\n\n{summary_line(diagnostics)}\n"
+
+
+@pytest.mark.parametrize("format", ["json", "github"])
+def test_formats_of_the_command_line(format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    specs = ["op_unknown_option.yaml", "user_batchnorm_momentum.yaml", "wire_concat_unknown.yaml"]
+    with pytest.raises(SystemExit) as exit_:
+        main(["validate", "--format", format, *specs])
+    assert exit_.value.code == 1
+    out, err = capsys.readouterr()
+    assert err == ""
+    found = [d for spec in specs for d in cnnspec.check(spec)]
+    places = [(d.severity, d.slug, d.span.source.name, d.span.line, d.span.column) for d in found]
+    if format == "json":
+        got = [(d["severity"], d["slug"], d["file"], d["line"], d["column"]) for d in json.loads(out)]
+        assert got == places
+    else:
+        begins = [f"::{severity} file={file},line={line},col={column}," for severity, _, file, line, column in places]
+        assert len(out.splitlines()) == len(begins)
+        assert all(line.startswith(begin) for line, begin in zip(out.splitlines(), begins, strict=True))
+
+
+def test_every_file_is_a_case() -> None:
+    assert len(CASES) >= 140
+    texts = sorted(path.stem for path in BAD.glob("*.txt"))
+    assert texts == CASES, "a snapshot without its spec, or the other way round"
+    assert {path.suffix for path in BAD.rglob("*.*")} == {".yaml", ".txt"}
+
+
+# ---- the comparison can fail
+
+_TEXT = """#! unknown-key: kernle
+cnnspec: 1
+name: bad
+input: {channels: 3, size: 32}
+layers:
+  - {conv: 8, kernle: 3}
+  - {conv: 8, kernel: 3}
+"""
+
+
+@pytest.mark.parametrize(
+    ("header", "complaint"),
+    [
+        (["#! unknown-key: kernel"], "got "),
+        (["#! unknown-key@6: kernle"], None),
+        (["#! unknown-key@6:15: kernle"], None),
+        (["#! missing-key: kernle"], "got "),
+        (["#! unknown-key@6: kernl"], "got "),
+        (["#! unknown-key@6: kernle: 3"], "got "),
+        (["#! unknown-key@6:15:"], "got "),
+        (["#! unknown-key: kernle", "#! unknown-key: kernel"], "got "),
+        ([], "got "),
+        (["#! unknown-key: conv"], "2 times"),
+        (["#! unknown-key: nowhere"], "0 times"),
+        (["#! unknown-key@7: kernle"], "0 times"),
+        (["#! unknown-key@6:14: kernle"], "not there"),
+        (["#! unknown-key:"], "needs a line and a column"),
+        (["#! Unknown key: kernle"], "is not `#! slug"),
+    ],
+)
+def test_wrong_expectations_are_noticed(header: list[str], complaint: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("spec.yaml").write_text(_TEXT)
+
+    def expect() -> None:
+        compare(cnnspec.check("spec.yaml"), expectations(header, "spec.yaml", {"spec.yaml": _TEXT}))
+
+    if complaint is None:
+        expect()
+    else:
+        with pytest.raises(AssertionError, match=complaint):
+            expect()

@@ -100,15 +100,13 @@ def test_accepts_the_zoo(validator: Draft202012Validator, path: Any) -> None:
     assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(plain(node))] == []
 
 
-def test_needs_no_framework_and_is_quick() -> None:
+def test_needs_no_framework() -> None:
     code = (
-        "import sys, time; import cnnspec; start = time.perf_counter(); cnnspec.schema();"
-        "print(time.perf_counter() - start);"
+        "import sys, cnnspec; cnnspec.schema();"
         "print(sorted({'numpy', 'torch', 'tensorflow', 'keras', 'onnx', 'jsonschema'} & sys.modules.keys()))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert float(out[0]) < 1
-    assert out[1] == "[]"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out == "[]\n"
 
 
 def test_is_the_same_every_time(schema: dict[str, Any]) -> None:

@@ -1,0 +1,116 @@
+"""Every place in the source that reports a mistake is reached by a bad spec, and every slug by one or the other test."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+from bad_specs import BAD, CASES, Case
+from hostile import QUICK, SLOW, write
+
+import cnnspec
+from cnnspec.diagnostics.catalog import CATALOG
+
+ROOT = Path(cnnspec.__file__).parent
+FOLDERS = ("graph", "ops", "source", "spec", "expr.py")  # what reads specs; commands report with tests of their own
+RAISERS = {
+    "ExprError", "OpError", "Problem", "PydanticCustomError", "UnknownValue",
+    "_conflict", "_fail", "_late", "_mismatch", "_refuse", "_stop", "_unreadable", "stop",
+}  # fmt: skip
+ELSEWHERE = {"file-exists", "too-many-mistakes"}
+"""Slugs of `cnnspec init`, and of what takes long to provoke: tests/cli and test_hostile.py."""
+UNREACHABLE = ("this expression is nested too deeply",)
+"""Not by any spec of the allowed size: tests/unit/test_expr.py goes there by itself."""
+
+Site = tuple[str, int]
+
+
+@cache
+def sites() -> dict[Site, str]:
+    """The calls that make a message: file and line, and how they begin."""
+    found = {}
+    for path in sorted(p for name in FOLDERS for p in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))):
+        source = path.read_text()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and _makes_message(node):
+                found[str(path), node.lineno] = " ".join((ast.get_source_segment(source, node) or "").split())[:100]
+    return found
+
+
+def _makes_message(call: ast.Call) -> bool:
+    name = ast.unparse(call.func)
+    return name.endswith("report.add") or name.rpartition(".")[2] in RAISERS
+
+
+@contextmanager
+def reached() -> Iterator[set[Site]]:
+    """The sites that are executed inside."""
+    wanted, hit = sites(), set[Site]()
+    interesting: dict[CodeType, bool] = {}
+
+    def on_line(frame: FrameType, event: str, _: Any) -> Callable[..., Any]:
+        site = frame.f_code.co_filename, frame.f_lineno
+        if event == "line" and site in wanted:
+            hit.add(site)
+        return on_line
+
+    def on_call(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
+        code = frame.f_code
+        if code not in interesting:
+            interesting[code] = any((code.co_filename, line) in wanted for _, _, line in code.co_lines() if line)
+        return on_line if interesting[code] else None
+
+    before = sys.gettrace()
+    sys.settrace(on_call)
+    try:
+        yield hit
+    finally:
+        sys.settrace(before)
+
+
+def test_every_message_has_a_bad_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(BAD)
+    monkeypatch.setattr("cnnspec.graph.scope.MAX_LAYERS", 200)
+    files = [write(QUICK[name], tmp_path / name) for name in QUICK] + [write(SLOW["blocks_multiply"], tmp_path / "blocks")]
+    for n in range(20):
+        (tmp_path / f"chain{n}.yaml").write_text(f"extends: chain{n + 1}.yaml")
+    unreadable = tmp_path / "unreadable"
+    unreadable.write_text("")
+    opened = Path.open
+
+    def refuse(path: Path, *args: Any, **options: Any) -> Any:
+        if path == unreadable:
+            raise PermissionError
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with reached() as hit:
+        for name in CASES:
+            Case.read(name).diagnostics()
+        for file in (*files, tmp_path / "chain0.yaml", unreadable):
+            cnnspec.check(file)
+    missed = {f"{Path(file).relative_to(ROOT)}:{line}": sites()[file, line] for file, line in sorted(sites().keys() - hit)}
+    missed = {place: call for place, call in missed.items() if not any(text in call for text in UNREACHABLE)}
+    assert not missed, "no bad spec leads to these; add one to tests/diagnostics/bad"
+
+
+def test_sites_are_found_and_can_be_missed(tmp_path: Path) -> None:
+    assert len(sites()) > 200
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("")
+    with reached() as hit:
+        cnnspec.check(spec)
+    assert {Path(file).name for file, _ in hit} == {"reader.py"}
+    assert any("the file is empty" in sites()[site] for site in hit)
+
+
+def test_every_slug_has_a_bad_spec() -> None:
+    expected = {e.slug for name in CASES for e in Case.read(name).expected} | {h.slug for h in QUICK.values()}
+    assert expected | {"unreadable-file"} | ELSEWHERE == CATALOG.keys()
