@@ -200,11 +200,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without × must not end in a traceback
     try:
-        app(args=arguments, prog_name="cnnspec")
+        try:
+            app(args=arguments, prog_name="cnnspec")
+        finally:
+            sys.stdout.flush()
     except SpecError as error:
         _complain(error.diagnostics)
         sys.exit(1)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"error: {error.strerror}" + (f": {error.filename}" if error.filename else ""), file=sys.stderr)
+        sys.exit(1)
     sys.exit(0)

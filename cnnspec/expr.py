@@ -451,7 +451,8 @@ def _call(expr: Call, args: list[Value]) -> Value:
         _fail(expr, f"`{expr.function}` takes {'numbers' if expr.function in ('min', 'max') else 'one number'}")
     if not all(abs(number) < _LIMIT for number in numbers):
         _fail(expr, "a number here is too large")
-    return _bounded(FUNCTIONS[expr.function](*numbers), expr)
+    function = FUNCTIONS[expr.function]
+    return _bounded(function(numbers) if expr.function in ("min", "max") else function(*numbers), expr)
 
 
 def _index(expr: Index, value: Value, index: Value) -> Value:

@@ -48,12 +48,12 @@ def _one(d: Diagnostic, colour: bool) -> str:
     where = f"   ({d.path})" if d.path else ""
     out = [paint(f"{d.severity}[{d.slug}]", d.severity) + f": {_one_line(d.message)}"]
     if d.span.source.text:  # else there is no text to point at: a file that is not there, or empty
-        place = f"{d.span.source.name}:{d.span.line}:{d.span.column}{where}"
+        place = f"{_one_line(d.span.source.name)}:{d.span.line}:{d.span.column}{where}"
         out.append(paint(" " * gutter + "--> ", "mark") + printable(place))
         out += _excerpt(here, gutter, paint)
     for span, mark, text in marks:
         if span.source is not d.span.source:
-            place = f"{span.source.name}:{span.line}:{span.column}"
+            place = f"{_one_line(span.source.name)}:{span.line}:{span.column}"
             out.append(paint(" " * gutter + "::: ", "mark") + printable(place))
             out += _excerpt([(span, mark, text)], gutter, paint)
     if d.help:
@@ -146,7 +146,7 @@ def _annotation(d: Diagnostic) -> str:
         return data(text).replace(":", "%3A").replace(",", "%2C")
 
     end_line, end_column = d.span.last
-    place = f"file={value(d.span.source.name)},line={d.span.line},col={d.span.column}"
+    place = f"file={value(printable(d.span.source.name))},line={d.span.line},col={d.span.column}"
     if end_line == d.span.line:
         place += f",endColumn={end_column}"
     text = _one_line(d.message) + (f"\nhelp: {_one_line(d.help)}" if d.help else "")

@@ -17,6 +17,7 @@ from cnnspec.spec.layers import Arg, Block, Layer, OpLayer
 
 MAX_LAYERS = 100_000
 MAX_NESTING = 40
+MAX_PATH = 250
 _SUGGESTIONS = 500  # how many of the layers before are looked at for a name like the unknown one
 _STAND_IN_CHANNELS = 720_720  # for `$in_channels` behind a mistake: divides by almost everything, so it adds no message
 
@@ -184,6 +185,9 @@ class Workspace:
 
     def claim(self, path: str, span: Span) -> None:
         """Take a path. A second claim is a mistake, at the place of the second, and breaks the layer there."""
+        if len(path) > MAX_PATH:
+            self.report.add("too-deep", f"the path `{path[:40]}…` is longer than {MAX_PATH} characters", span)
+            raise Broken
         if path in self.claims:
             other = self.claims[path]
             self.report.add(

@@ -5,7 +5,9 @@ libyaml's composer is recursive and crashes on deep nesting, and PyYAML resolves
 Nothing is constructed but plain data.
 """
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,7 +46,11 @@ def read_file(path: Path, name: str, report: Report) -> Node | None:
     Returns None, with the reason in `report`, where the file cannot be read or is not YAML.
     """
     try:
-        with path.open("rb") as file:
+        # a pipe or a device may never end, nor even open
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                report.add("unreadable-file", f"`{name}` is not a regular file", Span(Source(name, ""), 0, 0))
+                return None
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__

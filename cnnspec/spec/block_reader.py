@@ -10,7 +10,7 @@ from cnnspec.ops import OPS
 from cnnspec.source import Mapping, Node, Scalar, Sequence
 from cnnspec.spec.layers import Arg, Block, BlockLayer, Body
 from cnnspec.spec.op_reader import OpReader
-from cnnspec.spec.values import VARIABLE, Invalid, Scope, describe, is_null
+from cnnspec.spec.values import MAX_VARIABLES, VARIABLE, Invalid, Scope, describe, is_null
 from cnnspec.spec.words import BLOCK_KEYS, COMMON, STRUCTURES
 
 
@@ -147,6 +147,10 @@ class BlockReader(OpReader):
                     self.report.add("bad-value", f"expected the name of an argument, got {describe(item)}", item.span)
         elif args is not None and not is_null(args):
             self.report.add("bad-value", f"`args` is a mapping or a list of names, got {describe(args)}", args.span)
+        if len(entries) > MAX_VARIABLES:
+            self.report.add("too-large", f"`{name[:60]}` has more than {MAX_VARIABLES} arguments", key.span)
+            self.unreadable.add(name)
+            return None
         for argument, default in entries:
             if not self.check_variable(argument.text, argument.span, block.args.keys()):
                 block.args.setdefault(argument.text, Arg(Const(0, 0, None), argument, broken=True))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from cnnspec.diagnostics import Report, Source, Span
-from cnnspec.source import Mapping, Node, Scalar, read_file
+from cnnspec.diagnostics import Report, Source, Span, did_you_mean
+from cnnspec.source import Mapping, Node, Scalar, Sequence, read_file
 from cnnspec.spec.locate import find, name_beside
 from cnnspec.spec.values import describe, is_null
 
 _MERGED = ("params", "let", "blocks", "outputs", "defaults", "input", "preprocess", "transfer")
 _MAX_EXTENDS = 16
+_VARIABLE = re.compile(r"\$([A-Za-z][A-Za-z0-9_]*)")
 
 
 def read_extended(path: Path, name: str, report: Report, files: list[Path], span: Span | None = None) -> Mapping | None:
@@ -45,7 +48,35 @@ def read_extended(path: Path, name: str, report: Report, files: list[Path], span
     if base_path is None:
         return None
     base = read_extended(base_path, name_beside(base_path, extends), report, files, extends.span)
-    return None if base is None else _merge(base, root)
+    if base is None:
+        return None
+    merged = _merge(base, root)
+    _check_params(base, root, merged, report)
+    return merged
+
+
+def _check_params(base: Mapping, over: Mapping, merged: Mapping, report: Report) -> None:
+    """A variant's parameter that its base does not have, and that nothing uses, is a misspelt one."""
+    given, known = over.get("params"), base.get("params")
+    if not isinstance(given, Mapping):
+        return
+    names = list(known.entries) if isinstance(known, Mapping) else []
+    if new := [name for name in given.entries if name not in names]:
+        used = set(_mentioned(merged))
+        for name in new:
+            if name not in used:
+                message = f"nothing uses the parameter `{name[:60]}`"
+                report.add("unknown-param", message, given.key(name).span, help=did_you_mean(name, names))
+
+
+def _mentioned(node: Node) -> Iterator[str]:
+    """Every variable that a text below `node` mentions."""
+    if isinstance(node, Scalar):
+        yield from _VARIABLE.findall(node.text)
+    else:
+        below = node.items if isinstance(node, Sequence) else (value for _, value in node.entries.values())
+        for child in below:
+            yield from _mentioned(child)
 
 
 def _merge(base: Mapping, over: Mapping) -> Mapping:

@@ -51,7 +51,7 @@ def _library(item: Node, blocks: dict[str, Block], folder: Path, report: Report)
     parser = Parser(report, (), own)
     parser.read_defaults(library.get("defaults"))
     read_blocks(library.get("blocks"), parser)
-    for name in own.keys() & blocks.keys():
+    for name in sorted(own.keys() & blocks.keys())[:1]:
         report.add("bad-name", f"two libraries have a block `{name}`", item.span, help="use one of them")
     blocks.update(own)
     return True

@@ -60,7 +60,12 @@ def find(
     try:
         is_folder = path.is_dir()
         if path.exists() and not is_folder:
-            return path
+            if relative_to is None or path.suffix in (".yaml", ".yml"):
+                return path
+            # what a spec refers to is YAML by its name, so that no message shows the lines of any other file
+            message = f"`{reference[:200]}` is not called .yaml"
+            report.add(slug, message, span or Span(Source(reference[:200], ""), 0, 0))
+            return None
         known = folder / f"{reference}.yaml"
         if "/" not in reference and "\\" not in reference and known.is_file():
             return known

@@ -42,6 +42,9 @@ class SectionReader:
         if not isinstance(node, Scalar) or (key == "name" and not node.text.strip()):
             self.report.add("bad-value", f"`{key}`: expected text, got {describe(node)}", node.span)
             return ""
+        if not all(c.isprintable() or c in "\n\t" for c in node.text):
+            self.report.add("bad-value", f"`{key}` has control characters", node.span, help="remove them")
+            return ""
         if key == "name" and not all(c.isalnum() or c in "-_." for c in node.text):
             self.report.add(
                 "bad-name",
@@ -49,7 +52,7 @@ class SectionReader:
                 node.span,
                 help="letters, digits, `-`, `_` and `.`: files are called after it",
             )
-        return node.text
+        return " ".join(node.text.split())  # on one line, as it is shown
 
     def mapping(self, key: str) -> Iterable[tuple[str, tuple[Scalar, Node]]]:
         node = self.root.get(key)

@@ -91,7 +91,7 @@ class PreprocessSection(Strict):
 CaseName = Literal["small_similar", "small_different", "large_similar", "large_different"]
 
 Pattern = Annotated[str, Field(min_length=1)]
-Patterns = Annotated[list[Pattern], Field(max_length=1000)]
+Patterns = Annotated[list[Pattern], Field(max_length=100)]
 Layers = Annotated[Any, WithJsonSchema({"$comment": "layers"})]
 """A list of layers; read by the parser of layers, not by pydantic."""
 
@@ -127,8 +127,8 @@ class TransferCase(Strict):
     freeze_through: Pattern | None = None
     replace: Replacement = []
     features: FeaturesSection | None = None
-    learning_rate: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
-    unfreeze: dict[str, Patterns] = {}
+    learning_rate: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field({}, max_length=100)
+    unfreeze: dict[str, Patterns] = Field({}, max_length=100)
 
 
 class TransferSection(Strict):

@@ -16,6 +16,8 @@ from cnnspec.spec.words import RESERVED
 
 VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 
+MAX_VARIABLES = 256  # of one definition: each of its uses has them all
+
 Scope = frozenset[str]
 """The variables that an expression may mention."""
 
@@ -122,6 +124,9 @@ class ValueReader:
             return values
         if not isinstance(node, Mapping):
             self.report.add("bad-value", f"`let` is a mapping, got {describe(node)}", node.span)
+            return values
+        if len(node.entries) > MAX_VARIABLES:
+            self.report.add("too-large", f"more than {MAX_VARIABLES} values in one `let`", node.span)
             return values
         for name, (key, value) in node.entries.items():
             if self.check_variable(name, key.span, scope | values.keys()):

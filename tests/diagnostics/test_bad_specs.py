@@ -104,7 +104,9 @@ layers:
         (["#! Unknown key: kernle"], "is not `#! slug"),
     ],
 )
-def test_wrong_expectations_are_noticed(header: list[str], complaint: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_expectations_are_noticed(
+    header: list[str], complaint: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("spec.yaml").write_text(_TEXT)
 

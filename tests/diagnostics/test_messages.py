@@ -36,7 +36,9 @@ Site = tuple[str, int]
 def sites() -> dict[Site, str]:
     """The calls that make a message: file and line, and how they begin."""
     found = {}
-    for path in sorted(p for name in FOLDERS for p in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))):
+    for path in sorted(
+        p for name in FOLDERS for p in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))
+    ):
         source = path.read_text()
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call) and _makes_message(node):
@@ -78,7 +80,9 @@ def reached() -> Iterator[set[Site]]:
 def test_every_message_has_a_bad_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BAD)
     monkeypatch.setattr("cnnspec.graph.scope.MAX_LAYERS", 200)
-    files = [write(QUICK[name], tmp_path / name) for name in QUICK] + [write(SLOW["blocks_multiply"], tmp_path / "blocks")]
+    files = [write(QUICK[name], tmp_path / name) for name in QUICK] + [
+        write(SLOW["blocks_multiply"], tmp_path / "blocks")
+    ]
     for n in range(20):
         (tmp_path / f"chain{n}.yaml").write_text(f"extends: chain{n + 1}.yaml")
     unreadable = tmp_path / "unreadable"
@@ -96,7 +100,9 @@ def test_every_message_has_a_bad_spec(tmp_path: Path, monkeypatch: pytest.Monkey
             Case.read(name).diagnostics()
         for file in (*files, tmp_path / "chain0.yaml", unreadable):
             cnnspec.check(file)
-    missed = {f"{Path(file).relative_to(ROOT)}:{line}": sites()[file, line] for file, line in sorted(sites().keys() - hit)}
+    missed = {
+        f"{Path(file).relative_to(ROOT)}:{line}": sites()[file, line] for file, line in sorted(sites().keys() - hit)
+    }
     missed = {place: call for place, call in missed.items() if not any(text in call for text in UNREACHABLE)}
     assert not missed, "no bad spec leads to these; add one to tests/diagnostics/bad"
 

@@ -9,6 +9,7 @@ column, `#! slug@12:7: text`; a place without any text is `#! slug@12:7:`. A pla
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class Case:
         header = [line for line in text.splitlines() if line.startswith(("#!", "#$"))]
         options = [word for line in header if line.startswith("#$") for word in shlex.split(line[2:])]
         texts = {file: text}
-        for option, value in zip(options, options[1:], strict=False):
+        for option, value in itertools.pairwise(options):
             if option == "--set":
                 texts["--set"] = value
                 texts["--set " + value.partition("=")[0]] = value.partition("=")[2]
