@@ -150,11 +150,12 @@ def parse(text: str) -> Expr:
     # `_` in place of `$` keeps the columns, marks variables, and cannot clash: no other name may start with `_`
     for match in re.finditer(r"(?<![\w$])_\w*", text):
         raise ExprError("bad-expression", f"`{match.group()}` is not a name here", match.start(), match.end())
+    line = re.sub(r"[\t\n\r]", " ", text)  # one line, in which columns are offsets
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about code that we refuse anyway, such as `1 is 1`
-            tree = ast.parse("(" + text.replace("$", "_") + ")", mode="eval").body
-        return _Translator(text).translate(tree)
+            tree = ast.parse("(" + line.replace("$", "_") + ")", mode="eval").body
+        return _Translator(text, line).translate(tree)
     except SyntaxError as error:
         raise _unreadable(text, (error.offset or 1) - 2) from None
     except (RecursionError, MemoryError, ValueError):
@@ -302,15 +303,16 @@ class _Translator:
         ast.Not: "not",
     }
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, line: str) -> None:
         self.text = text
+        self.line = line.replace("$", "_")
 
     def translate(self, node: ast.expr) -> Expr:
         start, end = node.col_offset - 1, (node.end_col_offset or 0) - 1
-        if node.lineno != 1 or node.end_lineno != 1:  # an expression folded over lines: mark all of it
-            start, end = 0, len(self.text)
         match node:
-            case ast.Constant(value=str()):
+            case ast.Constant(value=str(word)):
+                if word != self.line[start + 1 : end - 1]:  # r'…', '''…''' or 'a' 'b'
+                    raise ExprError("bad-expression", "a word stands between one pair of quotes", start, end)
                 return Const(start, end, self.text[start + 1 : end - 1])
             case ast.Constant(value=bool() | int() | float() as value):
                 return Const(start, end, value)
@@ -342,6 +344,9 @@ class _Translator:
                 return Conditional(start, end, self.translate(test), self.translate(body), self.translate(orelse))
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
                 return Call(start, end, name, tuple(self.translate(arg) for arg in args))
+            case ast.Call(func=ast.Name(id=name), keywords=[keyword, *_]) if name in FUNCTIONS:
+                start, end = keyword.col_offset - 1, (keyword.end_col_offset or 0) - 1
+                raise ExprError("bad-expression", "a function's arguments have no names", start, end)
             case ast.Call(func=func):
                 raise ExprError(
                     "bad-expression",

@@ -5,7 +5,6 @@ libyaml's composer is recursive and crashes on deep nesting, and PyYAML resolves
 Nothing is constructed but plain data.
 """
 
-import os
 import re
 import stat
 from pathlib import Path
@@ -46,11 +45,10 @@ def read_file(path: Path, name: str, report: Report) -> Node | None:
     Returns None, with the reason in `report`, where the file cannot be read or is not YAML.
     """
     try:
-        # a pipe or a device may never end, nor even open
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                report.add("unreadable-file", f"`{name}` is not a regular file", Span(Source(name, ""), 0, 0))
-                return None
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may never end, nor even open
+            report.add("unreadable-file", f"`{name}` is not a regular file", Span(Source(name, ""), 0, 0))
+            return None
+        with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
@@ -188,6 +186,8 @@ class _Reader:
     def _scalar(self, event: Any) -> Scalar:
         text: str = event.value
         span = Span(self.source, event.start_mark.index, event.end_mark.index)
+        if event.style in ("|", ">"):  # libyaml ends it where the next token starts
+            span = Span(self.source, span.start, span.start + len(span.text.rstrip()))
         if event.style or event.tag == "!":
             return Scalar(text, text, span, quoted=True)
         return self._plain(text, span)

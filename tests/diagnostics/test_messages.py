@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,7 @@ def test_every_message_has_a_bad_spec(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / f"chain{n}.yaml").write_text(f"extends: chain{n + 1}.yaml")
     unreadable = tmp_path / "unreadable"
     unreadable.write_text("")
+    os.mkfifo(tmp_path / "pipe")
     opened = Path.open
 
     def refuse(path: Path, *args: Any, **options: Any) -> Any:
@@ -98,7 +100,7 @@ def test_every_message_has_a_bad_spec(tmp_path: Path, monkeypatch: pytest.Monkey
     with reached() as hit:
         for name in CASES:
             Case.read(name).diagnostics()
-        for file in (*files, tmp_path / "chain0.yaml", unreadable):
+        for file in (*files, tmp_path / "chain0.yaml", tmp_path / "pipe", unreadable):
             cnnspec.check(file)
     missed = {
         f"{Path(file).relative_to(ROOT)}:{line}": sites()[file, line] for file, line in sorted(sites().keys() - hit)

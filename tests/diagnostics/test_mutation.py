@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from located import WellFormed
 
 import cnnspec
-from cnnspec.diagnostics import Diagnostic, Source, Span
+from cnnspec.diagnostics import Diagnostic, Source, Span, SpecError
 from cnnspec.spec.locate import zoo_folder
 
 EXAMPLES = 1100  # of each of the two kinds
@@ -301,6 +301,29 @@ def test_damaged_tree(scratch: Path, well_formed: WellFormed, name: str, mutatio
     hold(mutate_tree(name, mutations), scratch, well_formed)
 
 
+_SETTINGS_GIVEN = [
+    "", " ", "0", "-1", "1", "3", "1.5", "1e999", ".nan", "true", "null", "relu", "required", "[1, 2", "[]", "[1, 2, 3]",
+    "[[1], 2]", "{a: 1}", "$classes", "$", "a: b", "*x", "!!int 3", "\0", "\n", "é", "9" * 30, "9" * 500, "a" * 10_000,
+]  # fmt: skip
+_NAMES_GIVEN = ["classes", "depths", "input.size", "input.channels", "input", "nothing", "", "x" * 300, "a=b", "\n"]
+
+
+@given(
+    st.sampled_from(cnnspec.zoo()),
+    st.dictionaries(st.sampled_from(_NAMES_GIVEN), st.sampled_from(_SETTINGS_GIVEN), min_size=1, max_size=2),
+    st.sampled_from(["", "small_similar", "nothing", "\x1b"]),
+)
+@settings(_SETTINGS, max_examples=300)
+def test_any_settings(scratch: Path, well_formed: WellFormed, name: str, given: dict[str, str], case: str) -> None:
+    found: list[Diagnostic] = []
+    with time_limit(SECONDS):
+        try:
+            cnnspec.load(name, params=given, transfer=case).summary().to_json()
+        except SpecError as error:
+            found = error.diagnostics or pytest.fail("an error without a reason")
+    well_formed(found)
+
+
 # ---- the guards can fail
 
 
@@ -319,15 +342,15 @@ def test_exceptions_are_failures(scratch: Path, well_formed: WellFormed, monkeyp
 def test_mutations_do_damage(scratch: Path) -> None:
     """The two tests above must not pass because nothing was wrong."""
     broken = 0
-    for k in range(100):
+    for k in range(50):
         text = text_of("resnet18")
         for edit in (TEXT_EDITS[k % len(TEXT_EDITS)], TEXT_EDITS[7 * k % len(TEXT_EDITS)]):
-            text = edit(text, k / 100, _JUNK[k % len(_JUNK)])
+            text = edit(text, k / 50, _JUNK[k % len(_JUNK)])
         broken += bool(diagnose(text, scratch))
-    for k in range(100):
-        edits = [(TREE_EDITS[k % len(TREE_EDITS)], k / 100, 31 * k, _VALUES[k % len(_VALUES)])]
+    for k in range(50):
+        edits = [(TREE_EDITS[k % len(TREE_EDITS)], k / 50, 31 * k, _VALUES[k % len(_VALUES)])]
         broken += bool(diagnose(mutate_tree("resnet18", edits), scratch))
-    assert broken > 100
+    assert broken > 50
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 2), (3, 2), (0, 9)])

@@ -115,6 +115,12 @@ def test_spans(path: list[str | int], covered: str) -> None:
     assert locate(read(BLOCK), path).text == covered
 
 
+def test_spans_of_text_over_lines_end_with_it() -> None:
+    node = read("a: |\n  one\n  two\n\n\nb: five\n  six\n\n# end\n")
+    assert locate(node, ["a"]).text == "|\n  one\n  two"
+    assert locate(node, ["b"]).text == "five\n  six"
+
+
 def test_spans_of_keys() -> None:
     node = read(BLOCK)
     assert locate(node, ["layers", 0, "kernel"], key=True).text == "kernel"
