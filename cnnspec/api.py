@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cnnspec.diagnostics import Diagnostic, Report, Source, Span, SpecError
 from cnnspec.graph import Graph, build_graph, check_cases
@@ -13,11 +13,13 @@ from cnnspec.spec.locate import DEFAULT, find
 from cnnspec.spec.locate import zoo as zoo
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from os import PathLike
 
     from cnnspec.spec.document import Spec
     from cnnspec.spec.recipe import Recipe
     from cnnspec.summary import Summary
+    from cnnspec.weights.mapping import Weights
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,8 +43,8 @@ class Net:
 
         report = Report()
         recipe = self.spec.read_recipe(report)
-        if recipe:
-            check_recipe(recipe, self.graph, report, whole=not self.case)
+        if recipe and not check_recipe(recipe, self.graph, report, whole=not self.case):
+            recipe = None
         report.raise_errors()
         return recipe
 
@@ -51,6 +53,74 @@ class Net:
         from cnnspec.summary import summarise
 
         return summarise(self.graph, self.case)
+
+    def weights(self, seed: int | None = None) -> Weights:
+        """What the parameters start from, by the recipe's initialisers; its seed (0 without one) unless one is given.
+
+        Every array is computed when it is asked for. Raises `SpecError` with every mistake in the recipe.
+        """
+        from cnnspec.weights.initial import initial_weights
+
+        recipe = self.recipe
+        first = recipe.seed if recipe else 0
+        return initial_weights(self.graph, first if seed is None else seed, recipe and recipe.initializers)
+
+    def load_weights(self, file: str | PathLike[str], *, training: bool = False) -> Weights:
+        """The weights in a canonical file, or in one of another project: `torchvision:FILE`, `keras:FILE`.
+
+        Heads that exist in training only may be missing, unless they are needed for `training`. Raises `SpecError`
+        where the file holds anything but the network's weights.
+        """
+        from cnnspec.weights.places import Place, load
+
+        report = Report()
+        weights = load(Place.of(str(file)), self.graph, report, training=training)
+        report.raise_errors()
+        assert weights is not None, "what was not read is an error"
+        return weights
+
+    def save_weights(self, file: str | PathLike[str], weights: Mapping[str, Any]) -> list[Diagnostic]:
+        """Write weights to a canonical file, or to one of another project: `torchvision:FILE`, `keras:FILE`.
+
+        Returns warnings. Raises `SpecError` where these are not the network's weights.
+        """
+        from cnnspec.weights.places import Place, save
+
+        report = Report()
+        save(Place.of(str(file)), weights, self.graph, report)
+        report.raise_errors()
+        return report.sorted()
+
+    def export(
+        self,
+        file: str | PathLike[str],
+        weights: Mapping[str, Any],
+        *,
+        precision: Literal["fp32", "fp16"] = "fp32",
+        preprocess: bool = False,
+        probabilities: bool = False,
+    ) -> list[Path]:
+        """Write an ONNX file, and beside it `file`.data where the weights are beyond 2 GB; returns what was written.
+
+        With `preprocess` it takes uint8 images (batch, height, width, channels), with `probabilities` it gives these
+        instead of logits. Raises `SpecError` where these are not the network's weights, or it cannot be exported.
+        """
+        from cnnspec.lower.backend import backends
+
+        written: list[Path] = (
+            backends()["onnx"]
+            .load()
+            .export(
+                self.graph,
+                weights,
+                file,
+                case=self.case,
+                precision=precision,
+                preprocess=preprocess,
+                probabilities=probabilities,
+            )
+        )
+        return written
 
     def __repr__(self) -> str:
         return f"<cnnspec.Net {self.name}: {self.graph.input.shape}, {len(self.graph.nodes)} layers>"

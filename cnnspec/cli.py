@@ -24,6 +24,8 @@ app = typer.Typer(
 
 _DEFAULT_SPEC = "cnnspec.yaml"  # as in `cnnspec.spec.locate`, which the command line imports only when it is needed
 
+_FOREIGN = ("torchvision:", "keras:")
+
 # Start-up is most of what a short command takes. Its objects live until it ends, so looking for cycles among them is
 # wasted; and searching every installed package for pydantic plugins takes longer than all validation.
 gc.set_threshold(100_000)
@@ -53,6 +55,21 @@ class ListFormat(StrEnum):
     json = "json"
 
 
+class ExportPrecision(StrEnum):
+    """What an exported file computes in."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+class Provider(StrEnum):
+    """Where `predict` runs."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+
+
 class Layout(StrEnum):
     """The order of a shape's extents."""
 
@@ -61,30 +78,34 @@ class Layout(StrEnum):
 
 
 Spec = Annotated[
-    str, typer.Argument(metavar="SPEC", help="A spec file, or the name of a network of the zoo.", show_default=False)
+    str,
+    typer.Argument(metavar="SPEC", help=f"A file or a name of the zoo; {_DEFAULT_SPEC} if none.", show_default=False),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter of the spec, `input.size` or `input.channels`."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter, `input.size` or `input.channels`."),
 ]
 
 
 @app.command("list")
-def list_zoo(format: Annotated[ListFormat, typer.Option("--format")] = ListFormat.text) -> None:
-    """Show the networks of the zoo with their parameters and multiply-adds."""
+def list_zoo(
+    format: Annotated[ListFormat, typer.Option("--format", help="How it is printed.")] = ListFormat.text,
+) -> None:
+    """Show the zoo's networks, their parameters and multiply-adds."""
     from cnnspec.summary.listing import zoo_listing
 
-    print(zoo_listing(format.value))
+    print(zoo_listing(format.value, _width(), colour=_colour(sys.stdout)))
 
 
 @app.command()
 def validate(
     specs: Annotated[
-        list[str] | None, typer.Argument(metavar="SPEC...", help="Spec files or names of the zoo.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="SPEC", help=f"Files or names of the zoo; {_DEFAULT_SPEC} if none.", show_default=False),
     ] = None,
-    format: Annotated[CheckFormat, typer.Option("--format")] = CheckFormat.text,
+    format: Annotated[CheckFormat, typer.Option("--format", help="How mistakes are printed.")] = CheckFormat.text,
 ) -> None:
-    """Check specs without running any framework; every mistake is shown with its place."""
+    """Check specs, and show every mistake with its place."""
     from cnnspec.api import check
     from cnnspec.diagnostics import render
 
@@ -110,17 +131,20 @@ def validate(
 def summary(
     spec: Spec = _DEFAULT_SPEC,
     set_: SetOption = None,
-    depth: Annotated[int, typer.Option("--depth", min=1, help="How many levels of blocks to open.")] = 1,
+    depth: Annotated[int, typer.Option("--depth", metavar="N", min=1, help="How many levels of blocks to open.")] = 1,
     transfer: Annotated[
-        str, typer.Option("--transfer", metavar="CASE", help="Show the network under a transfer case.")
-    ] = "",
-    format: Annotated[TableFormat, typer.Option("--format")] = TableFormat.text,
-    layout: Annotated[Layout, typer.Option("--layout", help="The order in which shapes are shown.")] = Layout.chw,
+        str | None, typer.Option("--transfer", metavar="CASE", help="Show the network under a transfer case.")
+    ] = None,
+    format: Annotated[TableFormat, typer.Option("--format", help="How it is printed.")] = TableFormat.text,
+    layout: Annotated[Layout, typer.Option("--layout", help="The order of a shape's extents.")] = Layout.chw,
 ) -> None:
-    """Show every layer's shape, parameters, multiply-adds, memory and receptive field."""
+    """Show layers with their shapes, parameters and costs.
+
+    Costs are multiply-adds, the memory of activations, and the receptive field.
+    """
     from cnnspec.api import load
 
-    net = load(spec, transfer=transfer, params=_settings(set_ or []))
+    net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
     if net.warnings:
         _complain(net.warnings)
     result = net.summary()
@@ -130,16 +154,130 @@ def summary(
     elif format is TableFormat.markdown:
         print(result.to_markdown(depth=depth, layout=order))
     else:
-        terminal = sys.stdout.isatty()
-        width = shutil.get_terminal_size().columns if terminal else None
-        print(result.to_text(depth=depth, width=width, layout=order, colour=_colour(sys.stdout)))
+        print(result.to_text(depth=depth, width=_width(), layout=order, colour=_colour(sys.stdout)))
+
+
+@app.command()
+def weights(
+    spec: Spec = _DEFAULT_SPEC,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write canonical safetensors.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="FORMAT:FILE", help="Write for torchvision or keras.")
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="[FORMAT:]FILE", help="Read canonical, torchvision or keras weights."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", min=0, help="Start from initial values; the recipe's if none.")
+    ] = None,
+    set_: SetOption = None,
+) -> None:
+    """Write initial weights, or convert weights.
+
+    Everything must fit the network: nothing missing, left over or of another shape.
+    """
+    if not (output or to):
+        raise typer.BadParameter("one of them is needed", param_hint="-o or --to")
+    if from_ is not None and seed is not None:
+        raise typer.BadParameter("these are initial weights or read ones, not both", param_hint="--seed and --from")
+    if to and not to.startswith(_FOREIGN):
+        raise typer.BadParameter(f"`{to}` is neither torchvision:FILE nor keras:FILE", param_hint="--to")
+    from cnnspec.api import load
+
+    net = load(spec, params=_settings(set_ or []))
+    source = net.weights(seed) if from_ is None else net.load_weights(from_)
+    warnings = list(net.warnings)
+    for target in filter(None, (to, output)):
+        warnings += net.save_weights(target, source)
+        print(f"wrote {target}")
+    if warnings:
+        _complain(warnings)
+
+
+@app.command()
+def export(
+    spec: Spec = _DEFAULT_SPEC,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="M.onnx", help="The file to write.", show_default=False)
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="[FORMAT:]FILE", help="Trained weights, as of `weights --from`.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", min=0, help="Initial weights; the recipe's seed if none.")
+    ] = None,
+    precision: Annotated[ExportPrecision, typer.Option("--precision", help="What it computes in.")] = (
+        ExportPrecision.fp32
+    ),
+    preprocess: Annotated[
+        bool, typer.Option("--preprocess", help="Take uint8 images of any size: resize, crop and scale inside.")
+    ] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Give probabilities instead of logits.")
+    ] = False,
+    transfer: Annotated[
+        str | None, typer.Option("--transfer", metavar="CASE", help="Export the network under a transfer case.")
+    ] = None,
+    set_: SetOption = None,
+) -> None:
+    """Write an ONNX file, straight from the spec and the weights."""
+    from cnnspec.api import load
+
+    if not output:
+        raise typer.BadParameter("it is needed: the file to write", param_hint="-o")
+    if weights is not None and seed is not None:
+        raise typer.BadParameter("these are initial weights or read ones, not both", param_hint="--seed and --weights")
+    net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
+    source = net.weights(seed) if weights is None else net.load_weights(weights)
+    written = net.export(
+        output, source, precision=precision.value, preprocess=preprocess, probabilities=probabilities
+    )
+    if net.warnings:
+        _complain(net.warnings)
+    for file in written:
+        print(f"wrote {file}")
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(metavar="M.onnx", help="A file that `export` wrote.", show_default=False)],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)],
+    provider: Annotated[Provider, typer.Option("--provider", help="Where it runs; nowhere else.")] = Provider.cpu,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many classes to show.")] = 5,
+    format: Annotated[ListFormat, typer.Option("--format", help="A table, or a line of JSON an image.")] = (
+        ListFormat.text
+    ),
+) -> None:
+    """Classify images with an exported network."""
+    import json
+    from pathlib import Path
+
+    from cnnspec.lower.backend import backends
+
+    classifier = backends()["onnx"].load().classifier(Path(model), provider.value)
+    failed = False
+    for image, guesses, error in classifier.predict(images, top):
+        if error:
+            failed = True
+            print(f"error: {image}: {error}", file=sys.stderr)
+        elif format is ListFormat.json:
+            print(json.dumps({"image": image, "top": [guess._asdict() for guess in guesses]}, ensure_ascii=False))
+        else:
+            print(image)
+            for rank, guess in enumerate(guesses, 1):
+                print(f"{rank:>4}  {guess.probability:7.2%}  {guess.label}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
 def init(
-    network: Annotated[str, typer.Argument(metavar="[NAME]", help="A network of the zoo.")] = "lenet5",
+    network: Annotated[str, typer.Argument(metavar="NAME", help="A network of the zoo.")] = "lenet5",
 ) -> None:
-    """Copy a network of the zoo to `cnnspec.yaml` in this folder, to change and to train."""
+    """Start a project: copy a network of the zoo to `cnnspec.yaml`."""
     from cnnspec.api import start_project
 
     print(f"wrote {start_project(network)}")
@@ -147,7 +285,7 @@ def init(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of the language, for an editor to complete and check from."""
+    """Print the JSON Schema of the language, for editors."""
     import json
 
     from cnnspec.api import schema as language_schema
@@ -178,8 +316,21 @@ def _settings(pairs: list[str]) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise typer.BadParameter(f"`{pair}` is not NAME=VALUE", param_hint="--set")
+        if name.strip() in settings:
+            raise typer.BadParameter(f"`{name.strip()}` is set twice", param_hint="--set")
         settings[name.strip()] = value.strip()
     return settings
+
+
+def _case(transfer: str | None) -> str:
+    if transfer is not None and not transfer.strip():
+        raise typer.BadParameter("the name of a case is needed, this is empty", param_hint="--transfer")
+    return transfer or ""
+
+
+def _width() -> int | None:
+    """How wide tables may be; text that is not shown but kept, or read on, is never shortened."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _colour(stream: Any) -> bool:
@@ -214,4 +365,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"error: {error.strerror}" + (f": {error.filename}" if error.filename else ""), file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        from cnnspec.lower.backend import MissingDependency  # a command that does not fail need not pay for it
+
+        if not isinstance(error, MissingDependency):
+            raise
+        print(f"error: {error}\nhelp: pip install 'cnnspec[{error.extra}]'", file=sys.stderr)
+        sys.exit(3)
     sys.exit(0)

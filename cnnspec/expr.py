@@ -20,6 +20,7 @@ Value = None | bool | int | float | str | tuple["Value", ...]
 
 MAX_LENGTH = 300
 MAX_ITEMS = 10_000
+MAX_STEPS = 2_000_000
 _LIMIT = 2**63
 _SIMPLE = re.compile(r"\$([A-Za-z][A-Za-z0-9_]*)\Z")
 _VARIABLE = re.compile(r"\$([A-Za-z][A-Za-z0-9_]*)")
@@ -39,6 +40,29 @@ class ExprError(Exception):
 
 class UnknownValue(ExprError):
     """A variable without a value: the mistake in its definition has been reported, this is only its echo."""
+
+
+class Exhausted(ExprError):
+    """The budget of `MAX_STEPS` is spent: nothing more can be evaluated."""
+
+
+class Meter:
+    """Counts what evaluating costs a spec: a step for each part of an expression and each item of a list."""
+
+    def __init__(self) -> None:
+        self.left = MAX_STEPS
+
+    def spend(self, steps: int, start: int = 0, end: int = 10**9) -> None:
+        """Raises `Exhausted` where no steps are left."""
+        self.left -= steps
+        if self.left < 0:
+            raise Exhausted(
+                "too-large",
+                f"the values of this spec take more than {MAX_STEPS:,} steps to work out",
+                start,
+                end,
+                "shorter lists, fewer variables or fewer repeats",
+            )
 
 
 # Each node's `start` and `end` are offsets in the text that it was read from.
@@ -210,36 +234,49 @@ def variables(expr: Expr) -> Iterator[Ref]:
                 yield from variables(item)
 
 
-def evaluate(expr: Expr, env: Mapping[str, Value]) -> Value:
-    """The value of `expr` where `env` gives the variables' values. Raises `ExprError` with the place."""
+def evaluate(expr: Expr, env: Mapping[str, Value], meter: Meter | None = None) -> Value:
+    """The value of `expr` where `env` gives the variables' values, at the cost of `meter`.
+
+    Raises `ExprError` with the place.
+    """
+    meter = meter or Meter()
     match expr:
         case Const(value=value):
+            meter.spend(_weight(value), expr.start, expr.end)
             return value
         case Ref(name=name):
             if name not in env:
                 raise UnknownValue("unknown-variable", f"`${name}` has no value", expr.start, expr.end)
+            meter.spend(_weight(env[name]), expr.start, expr.end)
             return env[name]
         case ListOf(items=items):
-            return _listed(expr, tuple(evaluate(item, env) for item in items))
+            return _listed(expr, tuple(evaluate(item, env, meter) for item in items))
         case Template(parts=parts):
-            return "".join(_text(evaluate(part, env), part) for part in parts)
+            return "".join(_text(evaluate(part, env, meter), part) for part in parts)
         case Unary():
-            return _unary(expr, evaluate(expr.operand, env))
+            return _unary(expr, evaluate(expr.operand, env, meter))
         case Binary(op="and" | "or"):
-            left = _boolean(evaluate(expr.left, env), expr.left)
+            left = _boolean(evaluate(expr.left, env, meter), expr.left)
             if left == (expr.op == "or"):
                 return left
-            return _boolean(evaluate(expr.right, env), expr.right)
+            return _boolean(evaluate(expr.right, env, meter), expr.right)
         case Binary():
-            return _binary(expr, evaluate(expr.left, env), evaluate(expr.right, env))
+            return _binary(expr, evaluate(expr.left, env, meter), evaluate(expr.right, env, meter))
         case Conditional():
-            test = _boolean(evaluate(expr.test, env), expr.test)
-            return evaluate(expr.then if test else expr.otherwise, env)
+            test = _boolean(evaluate(expr.test, env, meter), expr.test)
+            return evaluate(expr.then if test else expr.otherwise, env, meter)
         case Call():
-            return _call(expr, [evaluate(arg, env) for arg in expr.args])
+            return _call(expr, [evaluate(arg, env, meter) for arg in expr.args])
         case Index():
-            return _index(expr, evaluate(expr.value, env), evaluate(expr.index, env))
+            return _index(expr, evaluate(expr.value, env, meter), evaluate(expr.index, env, meter))
     raise TypeError(f"no value for {type(expr).__name__}")  # a node type without a case is a bug of ours
+
+
+def _weight(value: Value) -> int:
+    """What a value costs whoever reads it, in steps."""
+    if isinstance(value, tuple):
+        return 1 + len(value) + sum(_weight(item) for item in value if isinstance(item, tuple | str))
+    return 1 + len(value) // 64 if isinstance(value, str) else 1
 
 
 def _divide(a: Any, b: Any) -> Any:

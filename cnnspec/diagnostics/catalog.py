@@ -26,7 +26,8 @@ CATALOG: dict[str, Entry] = {
     "not-utf8": _error("The file is not UTF-8 text."),
     "empty-file": _error("The file holds nothing but white space and comments."),
     "too-large": _error(
-        "A file, its aliases or the expanded network go beyond the limits that keep every answer quick."
+        "A file, its aliases, its expressions or the expanded network go beyond the limits that keep every answer "
+        "quick."
     ),
     "too-many-mistakes": _error("Checking ends after the first hundred mistakes."),
     "too-deep": _error("YAML collections are nested deeper than any spec needs."),
@@ -66,7 +67,7 @@ CATALOG: dict[str, Entry] = {
     # wiring
     "duplicate-path": _error("Two layers would have the same path, and so the same weights in a weight file."),
     "unknown-layer": _error("`from` names a layer that does not come before."),
-    "hidden-layer": _error("`from` names a layer inside a block, which shows nothing but its output."),
+    "hidden-layer": _error("`from` names a layer on the other side of a block's edge."),
     "unread-layer": _error("A layer leads to no output: one framework would count it and another drop it."),
     # shapes
     "shape-mismatch": _error("Inputs that are merged do not have fitting shapes."),
@@ -81,12 +82,32 @@ CATALOG: dict[str, Entry] = {
     "uneven-windows": _error("An adaptive pool whose windows would differ in size."),
     "no-projection": _error("`shortcut: auto` cannot reach the shape of the body's output."),
     "suspect-momentum": _warning("A batch norm with PyTorch's momentum, which is 1 minus the fraction that is kept."),
-    "preprocess-dropped": _warning("The number of channels is set to another than the spec's preprocessing is for."),
+    "preprocess-dropped": _warning("The preprocessing, inherited or the spec's, is for another number of channels."),
+    "recipe-dropped": _warning("The inherited training recipe does not fit the network."),
     # training recipes
     "unknown-recipe": _error("No file has this path, and no recipe of the zoo this name."),
     "recipe-conflict": _error("Sections of a recipe, or a recipe and its network, contradict each other."),
     # transfer, labels
     "unknown-case": _error("The spec has no transfer case of this name."),
     "unmatched-path": _error("A path or pattern that no layer has."),
+    "no-effect": _error("What a transfer case says of a layer changes nothing."),
     "label-count": _error("The number of labels is not the number of outputs."),
+    # weights
+    "no-file": _error("There is no file at a path that was given."),
+    "bad-weight-file": _error("A weight file is corrupt or cut short, or of another format or version."),
+    "missing-weights": _error("A weight file lacks parameters of the network."),
+    "left-over-weights": _error("A weight file has parameters that the network does not have."),
+    "weight-shape": _error("A parameter has one shape in a weight file and another in the network."),
+    "weight-type": _error("A weight file holds something other than floats of 16, 32 or 64 bits."),
+    "foreign-weights": _error(
+        "Weights of another framework, or for it, do not fit the network: some are missing, left over or of another shape."
+    ),
+    "not-finite": _warning("Weights hold infinities or NaN."),
+    # backends
+    "unsupported-op": _error("The backend has no such layer."),
+    # exported files
+    "no-preprocess": _error("Preprocessing is to be part of a file, and there is none, or it cannot be."),
+    "out-of-range": _error("A weight is too large for the precision that is asked for."),
+    "bad-model": _error("An ONNX file that cannot be run, or that does not say what it takes."),
+    "no-provider": _error("ONNX Runtime has a provider and cannot start it here."),
 }

@@ -124,12 +124,18 @@ MAX_DIAGNOSTICS = 100
 _MAX_TEXT = 500  # of a message: a name may be as long as its file
 
 
+def _key(slug: str, span: Span) -> tuple[str, str, str, int, int]:
+    return slug, span.source.name, span.source.text, span.start, span.end  # `--set` gives several texts one name
+
+
 class Report:
     """Collects diagnostics; the same mistake, met again in another instance of its block, counts once."""
 
     def __init__(self) -> None:
         self.diagnostics: list[Diagnostic] = []
-        self._seen: set[tuple[str, str, int, int]] = set()
+        self.nodes = 0  # of YAML, in all files that are read for it
+        self.characters = 0  # of expressions
+        self._seen: set[tuple[str, str, str, int, int]] = set()
 
     def add(
         self,
@@ -146,10 +152,9 @@ class Report:
 
         Raises `SpecError` where there are more mistakes than anyone would read.
         """
-        key = (slug, span.source.name, span.start, span.end)
-        if key in self._seen:
+        if self.has(slug, span):
             return
-        self._seen.add(key)
+        self._seen.add(_key(slug, span))
         if len(self._seen) > MAX_DIAGNOSTICS:
             message = f"this is mistake {MAX_DIAGNOSTICS + 1}, and checking ends here"
             self.diagnostics.append(Diagnostic("too-many-mistakes", message, span))
@@ -157,6 +162,10 @@ class Report:
         texts = (t if len(t) <= _MAX_TEXT else f"{t[:_MAX_TEXT]}…" for t in (message, label, help))
         message, label, help = texts
         self.diagnostics.append(Diagnostic(slug, message, span, label, tuple(related), help, path))
+
+    def has(self, slug: str, span: Span) -> bool:
+        """Whether this slug has been reported for this span."""
+        return _key(slug, span) in self._seen
 
     def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
         """Record what another report has collected."""

@@ -48,13 +48,11 @@ def _one(d: Diagnostic, colour: bool) -> str:
     where = f"   ({d.path})" if d.path else ""
     out = [paint(f"{d.severity}[{d.slug}]", d.severity) + f": {_one_line(d.message)}"]
     if d.span.source.text:  # else there is no text to point at: a file that is not there, or empty
-        place = f"{_one_line(d.span.source.name)}:{d.span.line}:{d.span.column}{where}"
-        out.append(paint(" " * gutter + "--> ", "mark") + printable(place))
+        out.append(paint(" " * gutter + "--> ", "mark") + _shown_place(d.span) + printable(where))
         out += _excerpt(here, gutter, paint)
     for span, mark, text in marks:
         if span.source is not d.span.source:
-            place = f"{_one_line(span.source.name)}:{span.line}:{span.column}"
-            out.append(paint(" " * gutter + "::: ", "mark") + printable(place))
+            out.append(paint(" " * gutter + "::: ", "mark") + _shown_place(span))
             out += _excerpt([(span, mark, text)], gutter, paint)
     if d.help:
         out.append(paint("help", "help") + f": {_one_line(d.help)}")
@@ -80,6 +78,15 @@ def _excerpt(marks: list[_Mark], gutter: int, paint: Callable[[str, str], str]) 
         under = padding + paint(marked, "error" if mark == "^" else "mark") + note
         out.append(paint(" " * gutter + " |", "mark") + _behind(under))
     return out
+
+
+def _shown_place(span: Span) -> str:
+    """File, line and column; of the command line the option."""
+    option, name, text = span.source.name.startswith("--"), _one_line(span.source.name), _one_line(span.source.text)
+    if not option:
+        return f"{name}:{span.line}:{span.column}"
+    shown = text if len(text) <= _WIDTH else text[:_WIDTH] + "…"
+    return f"{name}{'=' if ' ' in name else ' '}{shown}".rstrip()
 
 
 def _start(line: str, column: int) -> int:

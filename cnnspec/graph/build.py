@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from cnnspec.diagnostics import Report, Source, Span, did_you_mean
+from cnnspec.diagnostics import Label, Report, Source, Span, did_you_mean
 from cnnspec.graph.expand import expand
 from cnnspec.graph.freeze import apply_case
 from cnnspec.graph.model import Graph
 from cnnspec.ops import Vector
 from cnnspec.source import locate
 from cnnspec.spec.document import Spec
+from cnnspec.spec.problems import listed
 from cnnspec.spec.transfer import Case, written
 
 
@@ -28,10 +29,38 @@ def check_cases(spec: Spec, graph: Graph, report: Report) -> None:
         return
     section = spec.transfer.section
     paths = _paths(graph)
+    own = Report()
     for path in (*section.head, *section.boundaries):
-        _check_path(path, paths, report, written(spec.transfer.node, path))
+        _check_path(path, paths, own, written(spec.transfer.node, path))
     for case in spec.transfer.cases.values():
-        _apply(spec, case, report, graph)
+        _apply(spec, case, own, graph)
+    _tell(own, spec, report)
+
+
+def _tell(own: Report, spec: Spec, report: Report) -> None:
+    """Pass on what is wrong with transfer cases.
+
+    What an inherited section says of layers that the file has since replaced is one mistake, of these layers.
+    """
+    layers = spec.root.key("layers").span
+    stale = [d for d in own.diagnostics if spec.newer(layers, d.span)]
+    missing = [d for d in stale if d.slug in ("unmatched-path", "unknown-layer")]
+    report.extend(d for d in own.diagnostics if not (missing and d in stale))
+    if missing:
+        names = list(dict.fromkeys(d.span.text.strip("'\"") for d in missing))
+        report.add(
+            "unmatched-path",
+            f"the inherited `transfer` section is for other layers: there is no {_some(names)}",
+            layers,
+            related=[Label(missing[0].span, "")],
+            help="write a `transfer` section for these layers, or `transfer: null`",
+        )
+
+
+def _some(names: list[str]) -> str:
+    if len(names) <= 4:
+        return listed(names)
+    return f"{', '.join(f'`{name}`' for name in names[:3])} and {len(names) - 3} more"
 
 
 def _with_case(spec: Spec, report: Report, name: str) -> Graph | None:
@@ -42,7 +71,10 @@ def _with_case(spec: Spec, report: Report, name: str) -> Graph | None:
         report.add("unknown-case", message, Span(source, 0, len(name)), help=did_you_mean(name, cases))
         return None
     plain = expand(spec, report)
-    return _apply(spec, cases[name], report, plain) if plain else None
+    own = Report()
+    graph = _apply(spec, cases[name], own, plain) if plain else None
+    _tell(own, spec, report)
+    return graph
 
 
 def _apply(spec: Spec, case: Case, report: Report, plain: Graph) -> Graph | None:
@@ -54,6 +86,8 @@ def _apply(spec: Spec, case: Case, report: Report, plain: Graph) -> Graph | None
     ]
     graph = expand(spec, own, case) if all(known) else plain
     frozen = apply_case(graph, case, own) if graph else frozenset()
+    if graph and all(known):
+        _check_dropped(graph, case, own)
     report.extend(own.diagnostics)
     if own.failed or graph is None:
         return None
@@ -66,6 +100,21 @@ def _check_path(path: str, paths: set[str], report: Report, span: Span) -> bool:
         return True
     report.add("unmatched-path", f"no layer has the path `{path[:60]}`", span, help=did_you_mean(path, paths))
     return False
+
+
+def _check_dropped(graph: Graph, case: Case, report: Report) -> None:
+    """What `features` drops cannot be replaced."""
+    if not case.features:
+        return
+    paths = _paths(graph)
+    for path in (*case.replace, *case.anew):
+        if path not in paths:
+            report.add(
+                "no-effect",
+                f"`{path[:60]}` lies behind the features, where everything is dropped: nothing is left to replace",
+                written(case.node.get("replace"), path),
+                help="the new classifier is in `features`; `replace` is for layers before that",
+            )
 
 
 def _paths(graph: Graph) -> set[str]:

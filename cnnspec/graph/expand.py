@@ -21,6 +21,7 @@ from cnnspec.spec.layers import (
     BranchesLayer,
     Layer,
     OpLayer,
+    OutputDef,
     ResidualLayer,
     StageLayer,
     TableLayer,
@@ -90,9 +91,19 @@ class _Expander(StructureBuilder):
                 continue
             end = self.body(head.body, scope.inner(instance), source, head.name)
             instance.output = end
+            try:
+                only, weight = self.options(head, scope)
+            except Broken:
+                continue
             if end:
-                outputs.append(Output(head.name, end, head.training_only, head.loss_weight))
+                outputs.append(Output(head.name, end, only, weight))
         return outputs
+
+    def options(self, head: OutputDef, scope: Scope) -> tuple[bool, float]:
+        """Whether an output is for training only, and the weight of its loss."""
+        only = self.boolean("training_only", head.training_only, scope, head.name) if head.training_only else False
+        weight = self.weight("loss_weight", head.loss_weight, scope, head.name) if head.loss_weight else 1.0
+        return only, weight
 
     def features(self, scope: Scope) -> list[Output]:
         """The new classifier of a transfer case, on the features of the layer that it names."""
@@ -132,7 +143,7 @@ class _Expander(StructureBuilder):
             try:
                 if type(layer) is Layer:  # it could not be read
                     raise Broken
-                if layer.condition and not self.boolean(layer.condition, scope, prefix):
+                if layer.condition and not self.boolean("if", layer.condition, scope, prefix):
                     position += 1
                     continue
                 start = self.source(layer.source, scope, x, prefix) if layer.source else x
@@ -179,7 +190,7 @@ class _Expander(StructureBuilder):
                 "bad-value", f"`repeat`: expected a whole number of at least 0, got {show(times)}", layer.repeat.span
             )
             raise Broken
-        if self.steps + times > MAX_LAYERS:
+        if len(self.nodes) + times > MAX_LAYERS:
             self.stop(f"{times:,} repeats make the network larger than {MAX_LAYERS:,} layers", layer.repeat.span)
         spliced = layer.name is None and not named
         if spliced:

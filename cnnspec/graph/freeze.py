@@ -6,12 +6,9 @@ everything below them. `*` alone covers the whole network.
 
 from __future__ import annotations
 
-import re
-from fnmatch import translate
-from functools import cache
-
 from cnnspec.diagnostics import Report, did_you_mean
 from cnnspec.graph.model import Graph
+from cnnspec.graph.patterns import Paths, TooMany
 from cnnspec.spec.transfer import Case, written
 
 
@@ -20,57 +17,53 @@ def apply_case(graph: Graph, case: Case, report: Report) -> frozenset[str]:
 
     A batch norm is frozen whole: weights and running statistics. What the case replaces is never frozen.
     """
+    try:
+        return frozenset(_apply(graph, case, report))
+    except TooMany:
+        return frozenset()
+
+
+def _apply(graph: Graph, case: Case, report: Report) -> set[str]:
     section = case.section
+    paths = Paths(graph.nodes)
     new = [*case.replace, *case.anew] + (["head"] if case.features else [])
     frozen: set[str] = set()
     for pattern in section.freeze:
-        frozen |= _matches(graph, case, pattern, report)
+        frozen |= _matches(paths, case, pattern, report)
     if section.freeze_through:
-        through = _matches(graph, case, section.freeze_through, report)
+        through = _matches(paths, case, section.freeze_through, report)
         last = max((node.index for node in graph.nodes if node.path in through), default=-1)
         frozen |= {node.path for node in graph.nodes if node.index <= last}
-    frozen = {path for path in frozen if not any(path == root or path.startswith(root + ".") for root in new)}
-    for pattern in section.learning_rate:
-        _matches(graph, case, pattern, report)
-    for epoch, patterns in section.unfreeze.items():
-        node = case.node.get("unfreeze")
-        if not epoch.isdecimal() or len(epoch) > 9 or int(epoch) < 1:
-            report.add(
-                "bad-value",
-                f"`unfreeze` maps epochs, counted from 1, to layers; `{epoch[:60]}` is none",
-                written(node, epoch),
-            )
+    frozen -= paths.below(new)
+    thawed: set[str] = set()
+    for patterns in section.unfreeze.values():
         for pattern in patterns:
-            if (found := _matches(graph, case, pattern, report)) and not found & frozen:
+            if (found := _matches(paths, case, pattern, report)) and not found & frozen:
                 message = f"`{pattern[:60]}` is not frozen, so that nothing is left to unfreeze"
-                report.add("unmatched-path", message, written(node, pattern))
-    return frozenset(frozen)
+                report.add("no-effect", message, written(case.node.get("unfreeze"), pattern))
+            thawed |= found
+    for pattern in section.learning_rate:
+        if (found := _matches(paths, case, pattern, report)) and found <= frozen - thawed:
+            report.add(
+                "no-effect",
+                f"`{pattern[:60]}` is frozen all the time, so that its learning rate has no meaning",
+                written(case.node.get("learning_rate"), pattern),
+                help="leave it out, or let `unfreeze` say from which epoch on it trains",
+            )
+    return frozen
 
 
-def covers(pattern: str, path: str) -> bool:
-    """Whether `pattern` matches `path` or something that contains it."""
-    components = path.split(".")
-    wanted = pattern.split(".")
-    return len(components) >= len(wanted) and all(
-        _component(w).match(c) for w, c in zip(wanted, components, strict=False)
-    )
-
-
-@cache
-def _component(pattern: str) -> re.Pattern[str]:
-    return re.compile(translate(pattern))
-
-
-def _matches(graph: Graph, case: Case, pattern: str, report: Report) -> set[str]:
-    found = {node.path for node in graph.nodes if covers(pattern, node.path)}
+def _matches(paths: Paths, case: Case, pattern: str, report: Report) -> set[str]:
+    try:
+        found = paths.matching(pattern)
+    except TooMany as error:
+        report.add("too-large", str(error), written(case.node, pattern))
+        raise
     if not found:
-        tops = {".".join(node.path.split(".")[:2]) for node in graph.nodes} | {
-            node.path.split(".")[0] for node in graph.nodes
-        }
         report.add(
             "unmatched-path",
             f"no layer matches `{pattern[:60]}`",
             written(case.node, pattern),
-            help=did_you_mean(pattern, tops),
+            help=did_you_mean(pattern, paths.tops),
         )
     return found

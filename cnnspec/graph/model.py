@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cnnspec.diagnostics import Span
 from cnnspec.expr import Value
-from cnnspec.ops import Op, Param, Shape
+from cnnspec.ops import Canonical, Op, Param, Shape
 from cnnspec.spec.layers import Arg, Block, Layer, OpLayer
 
 if TYPE_CHECKING:
@@ -83,6 +83,10 @@ class Node:
         """The shapes of what it reads."""
         return [node.shape for node in self.inputs]
 
+    def canonical(self) -> Canonical:
+        """The op's settled meaning on these inputs."""
+        return self.op.canonical(self.input_shapes)
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Instance:
@@ -140,6 +144,15 @@ class Graph:
     def name(self) -> str:
         """The network's name."""
         return self.spec.name
+
+    def inference(self) -> Graph:
+        """The graph without the heads that exist in training only, and without what leads to them alone."""
+        outputs = [output for output in self.outputs if not output.training_only]
+        if len(outputs) == len(self.outputs):
+            return self
+        alive = self.ancestors([output.node for output in outputs])
+        nodes = [node for node in self.nodes if node.index in alive]
+        return Graph(self.spec, self.input, nodes, self.root, outputs, self.frozen)
 
     def ancestors(self, ends: list[Node]) -> set[int]:
         """Indices of the nodes that `ends` depend on, their own included."""

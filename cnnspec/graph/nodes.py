@@ -34,6 +34,7 @@ class OpBuilder(Workspace):
         """An op with what is attached to it; `built` where its values are known already."""
         path = place.path
         if inputs is None:
+            self.count(layer.key, len(layer.inputs or ()))
             inputs = [x] if layer.inputs is None else [self.source(a, scope, x, place.prefix) for a in layer.inputs]
         args = layer.args | first if first else layer.args
         op = built or self.build(layer, args, scope, path)

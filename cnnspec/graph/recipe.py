@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from cnnspec.diagnostics import Report, did_you_mean
-from cnnspec.graph.freeze import covers
 from cnnspec.graph.model import Graph
+from cnnspec.graph.patterns import Paths, TooMany
 from cnnspec.ops import Maps, Vector
 from cnnspec.spec.recipe import Recipe
 from cnnspec.spec.recipe.model import TopK
+from cnnspec.spec.recipe.read import told
 
 
-def check_recipe(recipe: Recipe, graph: Graph, report: Report, *, whole: bool = True) -> None:
+def check_recipe(recipe: Recipe, graph: Graph, report: Report, *, whole: bool = True) -> bool:
     """Report where `recipe` and `graph` contradict each other, at the recipe's text.
 
-    A graph that is not `whole` is that of a transfer case, and may lack layers that the recipe names.
+    A graph that is not `whole` is that of a transfer case, and may lack layers that the recipe names. False where the
+    recipe is inherited, and left out with a warning.
     """
+    own = Report()
     output = graph.outputs[0].node.shape
     if isinstance(output, Vector):
-        _check_classes(recipe, output.channels, report)
-    _check_batch(recipe, graph, report)
+        _check_classes(recipe, output.channels, own)
+    _check_batch(recipe, graph, own)
     if whole:
-        _check_paths(recipe, graph, report)
+        _check_paths(recipe, graph, own)
+    return told(own, graph.spec, report)
 
 
 def _check_paths(recipe: Recipe, graph: Graph, report: Report) -> None:
     """Patterns that no layer has."""
+    paths, known = Paths(graph.nodes), _paths(graph)
     for pattern in recipe.initializers.layers:
-        if not any(covers(pattern, node.path) for node in graph.nodes):
-            report.add(
-                "unmatched-path",
-                f"no layer matches `{pattern[:60]}`",
-                recipe.span("initializers", "layers", pattern, key=True),
-                help=did_you_mean(pattern, _paths(graph)),
-            )
+        span = recipe.span("initializers", "layers", pattern, key=True)
+        try:
+            if not paths.matching(pattern):
+                message = f"no layer matches `{pattern[:60]}`"
+                report.add("unmatched-path", message, span, help=did_you_mean(pattern, known))
+        except TooMany as error:
+            report.add("too-large", str(error), span)
+            return
 
 
 def _paths(graph: Graph) -> set[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 
 from cnnspec.diagnostics import Label, Report, Span, did_you_mean
-from cnnspec.expr import Const, ExprError, ListOf, Value, evaluate, show
+from cnnspec.expr import Exhausted, ExprError, ListOf, Meter, Value, evaluate, show
 from cnnspec.graph.model import Instance, InstanceKind, Node
 from cnnspec.ops import Op
 from cnnspec.source import Node as Text
@@ -15,7 +16,7 @@ from cnnspec.spec.block_reader import BlockReader
 from cnnspec.spec.document import Spec
 from cnnspec.spec.layers import Arg, Block, Layer, OpLayer
 
-MAX_LAYERS = 100_000
+MAX_LAYERS = 30_000
 MAX_NESTING = 40
 MAX_PATH = 250
 _SUGGESTIONS = 500  # how many of the layers before are looked at for a name like the unknown one
@@ -23,7 +24,7 @@ _STAND_IN_CHANNELS = 720_720  # for `$in_channels` behind a mistake: divides by 
 
 
 class TooLarge(Exception):
-    """The network grows beyond `MAX_LAYERS` or nests beyond `MAX_NESTING`; the reason is in the report."""
+    """The network is too large, too deep, or takes too long to work out; the reason is in the report."""
 
 
 class Broken(Exception):
@@ -80,6 +81,7 @@ class Workspace:
         self.projections: dict[tuple[int, int], OpLayer] = {}  # of a residual, one definition for all its uses
         for parser in {spec.parser, *(block.parser for block in spec.blocks.values())}:
             parser.report = report  # what is found while the graph is built belongs to this report
+        self.meter = Meter()
         self.steps = 0
         self.depth = 0
 
@@ -89,10 +91,11 @@ class Workspace:
         """The value of an option. A mistake is reported and breaks the layer."""
         if arg.broken:
             raise Broken
-        if isinstance(arg.expr, Const):
-            return arg.expr.value
         try:
-            return evaluate(arg.expr, scope.values if values is None else values)
+            return evaluate(arg.expr, scope.values if values is None else values, self.meter)
+        except Exhausted as error:
+            scope.parser.expression_error(error, arg.node, path)
+            raise TooLarge from None
         except ExprError as error:
             node = arg.node
             if isinstance(arg.expr, ListOf) and isinstance(node, Sequence):
@@ -100,12 +103,20 @@ class Workspace:
             scope.parser.expression_error(error, node, path)
             raise Broken from None
 
-    def boolean(self, arg: Arg, scope: Scope, path: str) -> bool:
+    def boolean(self, option: str, arg: Arg, scope: Scope, path: str) -> bool:
         value = self.value(arg, scope, path)
         if not isinstance(value, bool):
-            self.report.add("bad-value", f"`if`: expected true or false, got {show(value)}", arg.span)
+            self.report.add("bad-value", f"`{option}`: expected true or false, got {show(value)}", arg.span)
             raise Broken
         return value
+
+    def weight(self, option: str, arg: Arg, scope: Scope, path: str) -> float:
+        """A number that something is multiplied by."""
+        value = self.value(arg, scope, path)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
+            self.report.add("bad-value", f"`{option}`: expected a number of at least 0, got {show(value)}", arg.span)
+            raise Broken
+        return float(value)
 
     def name(self, arg: Arg, scope: Scope, prefix: str, values: dict[str, Value] | None = None) -> str:
         """The text of a name."""
@@ -140,7 +151,11 @@ class Workspace:
             if len(container) <= len(scope.root):
                 break
             container = container.rpartition(".")[0]
+        if self._outside(name, scope, arg.span):
+            return None
         start = len(scope.root) + 1 if scope.root else 0
+        if self.report.has("unknown-layer", arg.span):  # in another instance of its block
+            return None
         near = islice(reversed(self.tensors), _SUGGESTIONS)
         visible = [p[start:] for p in near if p.startswith(scope.root) and not self._hiding(p, scope.root)]
         self.report.add(
@@ -150,6 +165,23 @@ class Workspace:
             help=did_you_mean(name, [*visible, "input", "previous"]),
         )
         return None
+
+    def _outside(self, name: str, scope: Scope, span: Span) -> bool:
+        """Whether there is such a layer before, but not for this definition; reported if so."""
+        container, found = scope.root, False
+        while container and not found:
+            container = container.rpartition(".")[0]
+            found = join(container, name) in self.tensors
+        if found:
+            block = self.opaque.get(scope.root)
+            what = f"the block `{block}`" if block else f"what replaces `{scope.root}`"
+            self.report.add(
+                "hidden-layer",
+                f"`{name[:60]}` is outside of {what}, which reads its own layers and its input alone",
+                span,
+                help="`from: input` is what arrives there",
+            )
+        return found
 
     def _hiding(self, path: str, root: str) -> str:
         """The block between `root` and what lies at `path`, if there is one."""
@@ -183,7 +215,7 @@ class Workspace:
         parent.children.append(made)
         return made
 
-    def claim(self, path: str, span: Span) -> None:
+    def claim(self, path: str, span: Span, help: str = "") -> None:
         """Take a path. A second claim is a mistake, at the place of the second, and breaks the layer there."""
         if len(path) > MAX_PATH:
             self.report.add("too-deep", f"the path `{path[:40]}…` is longer than {MAX_PATH} characters", span)
@@ -195,13 +227,20 @@ class Workspace:
                 f"two layers have the path `{path}`",
                 span,
                 related=[Label(other, "the other one")] if other != span else [],
-                help="give one of them another `name:`",
+                help=help or "give one of them another `name:`",
             )
             raise Broken
         self.claims[path] = span
 
-    def count(self, span: Span) -> None:
-        self.steps += 1
+    def keep(self, values: dict[str, Value], span: Span) -> None:
+        """Count variables that one use of a definition keeps for itself."""
+        try:
+            self.meter.spend(len(values))
+        except Exhausted as error:
+            self.stop(error.message, span)
+
+    def count(self, span: Span, steps: int = 1) -> None:
+        self.steps += steps
         if self.steps > 3 * MAX_LAYERS or len(self.nodes) > MAX_LAYERS:
             self.stop(f"the network grows beyond {MAX_LAYERS:,} layers", span)
 

@@ -27,6 +27,7 @@ class StructureBuilder(OpBuilder):
         block = scope.parser.blocks[layer.kind]
         self.claim(place.path, layer.title)
         self.opaque[place.path] = block.name
+        self.count(layer.key)
         given = layer.args | first
         globals_ = self.spec.values if block.parser is self.spec.parser else {}
         values: dict[str, Value] = globals_ | {"in_channels": channels(x)}
@@ -37,6 +38,7 @@ class StructureBuilder(OpBuilder):
                 values[name] = self.value(default, scope, place.path, globals_)
         for name, arg in block.let.items():
             values[name] = self.value(arg, scope, place.path, values)
+        self.keep(values, layer.key)
         instance = self.instance(
             place.path,
             "block",
@@ -130,7 +132,8 @@ class StructureBuilder(OpBuilder):
         norm = self.norms.get(last.index) if last else None
         key = id(layer), id(norm)
         if key not in self.projections:
-            sources = {"filters": convs[:1], "bias": convs[:1], "stride": [n for n in way if _step(n) != (1, 1)]}
+            strided = [n for n in way if _step(n) != (1, 1) or ("stride" in n.args and not n.args["stride"].constant)]
+            sources = {"filters": convs[:1], "bias": convs[:1], "stride": strided}
             args = {
                 name: nodes[0].args[name]
                 for name, nodes in sources.items()
@@ -164,8 +167,10 @@ class StructureBuilder(OpBuilder):
             variables: dict[str, Value] = {"i": k + 1} if lists else {}
             variables |= {name: values[k] for name, values in lists.items()}
             variables["in_channels"] = channels(x)
+            self.keep(scope.values | variables, layer.key)
             path = join(prefix, self.name(layer.name, scope, prefix, scope.values | variables))
-            self.claim(path, layer.title)
+            help = f"each round needs a path of its own: `stage: {layer.name.node.span.text}$i`"
+            self.claim(path, layer.title, help if k and layer.name.constant else "")
             instance = self.instance(
                 path,
                 "stage",

@@ -5,11 +5,12 @@ the JSON Schema, the reference and every test that walks `OPS` take it from ther
 """
 
 from cnnspec.ops import activation, conv, layout, merge, norm, pool
-from cnnspec.ops.base import OPS, Field, Op, OpError, Param
+from cnnspec.ops.base import OPS, Canonical, Field, Op, OpError, Param
 from cnnspec.ops.shapes import Maps, Shape, Vector, elements
 
 __all__ = [
     "OPS",
+    "Canonical",
     "Field",
     "Maps",
     "Op",

@@ -39,6 +39,17 @@ class Field(NamedTuple):
     step: tuple[float, float] = (1, 1)
 
 
+class Canonical(NamedTuple):
+    """An op's settled meaning: a primitive `kind` with attributes that leave nothing to interpret.
+
+    Backends translate these alone. Windows are in pixels: `pads`, `crop` and `edges` are (top, left, bottom, right),
+    `kernel`, `stride`, `dilation`, `overhang` and `factor` (height, width).
+    """
+
+    kind: str
+    attrs: dict[str, Any]
+
+
 class Op(BaseModel):
     """One operation of the graph: its options as fields, its rules as methods.
 
@@ -93,6 +104,10 @@ class Op(BaseModel):
     def field(self, inputs: Sequence[Shape]) -> Field:
         """The window through which an output pixel sees the input."""
         return Field()
+
+    def canonical(self, inputs: Sequence[Shape]) -> Canonical:
+        """What it means on these inputs, for backends to translate."""
+        return Canonical(self.kind, {name: getattr(self, name) for name in type(self).model_fields})
 
 
 class Part(NamedTuple):

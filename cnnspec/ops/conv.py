@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from cnnspec.ops.base import Field, Op, OpError, Param, Part, maps, vector
+from cnnspec.ops.base import Canonical, Field, Op, OpError, Param, Part, maps, vector
 from cnnspec.ops.fields import Count, Padding, Pair, PairOrZero
 from cnnspec.ops.shapes import Maps, Shape, Vector, elements
 from cnnspec.ops.window import Window, effective, half, resolve
@@ -42,13 +42,9 @@ class _Windowed(_Weighted):
 
     def window(self, inputs: Sequence[Shape]) -> Window:
         """The resolved window on this input."""
-        if self.stride != (1, 1) and self.dilation != (1, 1):
-            raise OpError(
-                "strided-dilation",
-                "a convolution cannot have both a stride and a dilation",
-                field="dilation",
-                help="Keras has no such layer; use the dilation, then a pool or a 1×1 convolution with the stride",
-            )
+        _check_dilation(
+            self.stride, self.dilation, "use the dilation, then a pool or a 1×1 convolution with the stride"
+        )
         return resolve(maps(inputs, self.kind), self.kernel, self.stride, self.dilation, self.padding, full=False)
 
     def shape(self, inputs: Sequence[Shape]) -> Shape:
@@ -60,6 +56,21 @@ class _Windowed(_Weighted):
 
     def field(self, inputs: Sequence[Shape]) -> Field:
         return Field(effective(self.kernel, self.dilation), self.stride)
+
+    def canonical(self, inputs: Sequence[Shape]) -> Canonical:
+        kind, attrs = super().canonical(inputs)
+        del attrs["padding"]
+        return Canonical(kind, attrs | {"pads": self.window(inputs).pads})
+
+
+def _check_dilation(stride: tuple[int, int], dilation: tuple[int, int], instead: str) -> None:
+    if stride != (1, 1) and dilation != (1, 1):
+        raise OpError(
+            "strided-dilation",
+            "a convolution cannot have both a stride and a dilation",
+            field="dilation",
+            help=f"Keras has no such layer; {instead}",
+        )
 
 
 def _check_groups(groups: int, channels: int, filters: int) -> None:
@@ -145,8 +156,10 @@ class TransposedConv(_Weighted):
     """The gradient of a convolution used as a layer: each input pixel adds a kernel to the output, `stride` apart.
 
     The full output has (n−1)·stride + d·(k−1) + 1 pixels an axis. `valid`, the default, keeps it; numbers crop
-    [top, left, bottom, right] off it; `half` crops d·(k−1)/2 on each side; `same` crops it to n·stride with
-    TensorFlow's split. `output_padding` crops less at the bottom and right. Weight (channels, filters / groups, height,
+    [top, left, bottom, right] off it; `half` crops d·(k−1)/2 on each side; `same` makes it n·stride, as Keras: it crops
+    with TensorFlow's split, or, where the stride is larger than the kernel, adds what is missing at the bottom and
+    right, as `output_padding` does. `output_padding` crops less at the bottom and right; pixels that no kernel reaches
+    hold the bias alone. A stride and a `dilation` do not go together. Weight (channels, filters / groups, height,
     width).
     """
 
@@ -170,39 +183,41 @@ class TransposedConv(_Weighted):
         return self.filters
 
     def crop(self, inputs: Sequence[Shape]) -> tuple[int, int, int, int]:
-        """Pixels taken off the full output, (top, left, bottom, right), before `output_padding`."""
+        """Pixels taken off the full output, (top, left, bottom, right), before `extra`."""
         extent = effective(self.kernel, self.dilation)
         if self.padding == "valid":
             return 0, 0, 0, 0
         if self.padding == "half":
             return half(self.kernel, self.dilation)
         if self.padding == "same":
-            surplus = [e - s for e, s in zip(extent, self.stride, strict=True)]
-            if min(surplus) < 0:
-                raise OpError(
-                    "bad-padding",
-                    "`same` needs a kernel at least as large as the stride",
-                    field="padding",
-                    help="a larger kernel, or `valid` padding with `output_padding`",
-                )
+            surplus = [max(e - s, 0) for e, s in zip(extent, self.stride, strict=True)]
             begin = [n // 2 for n in surplus]
             return begin[0], begin[1], surplus[0] - begin[0], surplus[1] - begin[1]
         return self.padding
 
+    def extra(self, inputs: Sequence[Shape]) -> tuple[int, int]:
+        """Pixels behind the cropped output, (bottom, right): `output_padding`, and what `same` is short of."""
+        extent = effective(self.kernel, self.dilation)
+        short = [max(s - e, 0) if self.padding == "same" else 0 for e, s in zip(extent, self.stride, strict=True)]
+        return self.output_padding[0] + short[0], self.output_padding[1] + short[1]
+
     def shape(self, inputs: Sequence[Shape]) -> Shape:
         x = maps(inputs, self.kind)
         self.weight_shape(inputs)
-        for extra, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
-            if extra >= max(stride, dilation):
+        _check_dilation(self.stride, self.dilation, "use `upsample` in place of the stride, then a convolution")
+        extra = self.extra(inputs)
+        for given, total, stride, dilation in zip(self.output_padding, extra, self.stride, self.dilation, strict=True):
+            if total >= max(stride, dilation):
+                added = f", with the {total - given} that `same` adds," if total > given else ""
                 raise OpError(
                     "bad-padding",
-                    f"`output_padding` of {extra} must be smaller than the stride or the dilation",
+                    f"`output_padding` of {given}{added} must be smaller than the stride or the dilation",
                     field="output_padding",
                 )
         crop = self.crop(inputs)
         extent = effective(self.kernel, self.dilation)
         size = [
-            (n - 1) * self.stride[a] + extent[a] - crop[a] - crop[a + 2] + self.output_padding[a]
+            (n - 1) * self.stride[a] + extent[a] - crop[a] - crop[a + 2] + extra[a]
             for a, n in enumerate((x.height, x.width))
         ]
         if min(size) < 1:
@@ -216,6 +231,11 @@ class TransposedConv(_Weighted):
     def field(self, inputs: Sequence[Shape]) -> Field:
         seen = [-(-e // s) for e, s in zip(effective(self.kernel, self.dilation), self.stride, strict=True)]
         return Field((seen[0], seen[1]), (1 / self.stride[0], 1 / self.stride[1]))
+
+    def canonical(self, inputs: Sequence[Shape]) -> Canonical:
+        kind, attrs = super().canonical(inputs)
+        del attrs["padding"]
+        return Canonical(kind, attrs | {"crop": self.crop(inputs), "output_padding": self.extra(inputs)})
 
 
 class Dense(_Weighted):

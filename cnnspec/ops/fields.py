@@ -31,6 +31,10 @@ def _refuse(value: Any, expected: str) -> PydanticCustomError:
             help = f"a pair is a list: [{', '.join(re.findall(r'[0-9]+', value))}]"
         elif value.lower() in get_args(PaddingMode) and "`same`" in expected:
             help = f"write `{value.lower()}`"
+        elif re.fullmatch(r" *-?[0-9]+ *", value):
+            help = f"without quotes it is a number: {value.strip()}"
+        elif re.fullmatch(r"\[ *\d+ *(, *\d+ *)*\]", value):
+            help = f"without quotes it is a list: {value}"
     return PydanticCustomError(
         "bad_value", "expected {expected}, got {got}", {"expected": expected, "got": show(value), "help": help}
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from cnnspec.ops.base import Elementwise, Field, Op, OpError, maps
+from cnnspec.ops.base import Canonical, Elementwise, Field, Op, OpError, maps
 from cnnspec.ops.fields import Count, Edges, Number, Pair
 from cnnspec.ops.shapes import Maps, Shape, Vector, elements
 
@@ -41,6 +41,9 @@ class ZeroPad(Op):
         x = maps(inputs, self.kind)
         top, left, bottom, right = self.padding
         return Maps(x.channels, x.height + top + bottom, x.width + left + right)
+
+    def canonical(self, inputs: Sequence[Shape]) -> Canonical:
+        return Canonical(self.kind, {"pads": self.padding})
 
 
 class Crop(Op):

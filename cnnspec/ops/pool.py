@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from cnnspec.ops.base import Field, Op, OpError, maps
+from cnnspec.ops.base import Canonical, Field, Op, OpError, maps
 from cnnspec.ops.fields import Padding, Pair
 from cnnspec.ops.shapes import Maps, Shape, Vector
 from cnnspec.ops.window import Two, Window, resolve
@@ -38,6 +38,9 @@ class _Pool(Op):
     def field(self, inputs: Sequence[Shape]) -> Field:
         return Field(self.size, self.stride or self.size)
 
+    def canonical(self, inputs: Sequence[Shape]) -> Canonical:
+        return _windows(self.kind, self.window(inputs))
+
 
 class MaxPool(_Pool):
     """The largest value of each window; padding counts as minus infinity."""
@@ -54,6 +57,15 @@ class AvgPool(_Pool):
 
     kind: ClassVar[str] = "avg_pool"
     divisor: Literal["valid", "padded"] = "valid"
+
+    def canonical(self, inputs: Sequence[Shape]) -> Canonical:
+        kind, attrs = super().canonical(inputs)
+        return Canonical(kind, attrs | {"divisor": self.divisor})
+
+
+def _windows(kind: str, window: Window) -> Canonical:
+    pixels = {name: getattr(window, name) for name in ("kernel", "stride", "pads", "overhang")}
+    return Canonical(kind, pixels)
 
 
 class _GlobalPool(Op):
@@ -126,8 +138,15 @@ class AdaptiveAvgPool(_AdaptivePool):
 
     kind: ClassVar[str] = "adaptive_avg_pool"
 
+    def canonical(self, inputs: Sequence[Shape]) -> Canonical:
+        kind, attrs = _windows("avg_pool", self.window(inputs))
+        return Canonical(kind, attrs | {"divisor": "valid"})
+
 
 class AdaptiveMaxPool(_AdaptivePool):
     """The max pool that gives `output` pixels, where equal windows can: PyTorch's rule for the windows."""
 
     kind: ClassVar[str] = "adaptive_max_pool"
+
+    def canonical(self, inputs: Sequence[Shape]) -> Canonical:
+        return _windows("max_pool", self.window(inputs))

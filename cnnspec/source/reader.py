@@ -103,7 +103,6 @@ class _Reader:
     def __init__(self, source: Source, report: Report) -> None:
         self.source = source
         self.report = report
-        self.nodes = 0
         self.anchors: dict[str, Node] = {}
 
     def read(self) -> Node:
@@ -137,10 +136,14 @@ class _Reader:
         return node
 
     def _node(self, events: Any, event: Any, depth: int) -> Node:
-        self.nodes += 1
+        self.report.nodes += 1
         start = event.start_mark.index
-        if self.nodes > MAX_NODES:
-            self._stop("too-large", f"more than {MAX_NODES:,} YAML nodes", Span(self.source, start, start + 1))
+        if self.report.nodes > MAX_NODES:
+            self._stop(
+                "too-large",
+                f"more than {MAX_NODES:,} YAML nodes, all files together",
+                Span(self.source, start, start + 1),
+            )
         if depth > MAX_DEPTH:
             self._stop("too-deep", f"nested deeper than {MAX_DEPTH} levels", Span(self.source, start, start + 1))
         if isinstance(event, yaml.AliasEvent):
@@ -176,8 +179,8 @@ class _Reader:
                 span,
                 help="an anchor comes first, and does not contain itself; text that starts with `*` is quoted",
             )
-        self.nodes += node.size
-        if self.nodes > MAX_NODES:
+        self.report.nodes += node.size
+        if self.report.nodes > MAX_NODES:
             self._stop("too-large", f"aliases expand to more than {MAX_NODES:,} nodes", span)
         if depth + node.depth > MAX_DEPTH:
             self._stop("too-deep", f"aliases nest deeper than {MAX_DEPTH} levels", span)

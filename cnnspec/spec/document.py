@@ -44,6 +44,10 @@ class Spec:
     recipe_reader: Callable[[Report, str], Recipe | None] = lambda report, reference: None
     _recipe: Recipe | None = None
 
+    def newer(self, span: Span, other: Span) -> bool:
+        """Whether `span` lies in a file that extends, directly or not, the one with `other`."""
+        return _age(span, self.files) < _age(other, self.files)
+
     def read_recipe(self, report: Report, reference: str = "") -> Recipe | None:
         """The training recipe of the `train` section, or the one called `reference`; what is wrong goes to `report`.
 
@@ -59,3 +63,9 @@ class Spec:
             self._recipe = self.read_recipe(report)
             report.raise_errors()
         return self._recipe
+
+
+def _age(span: Span, files: list[Path]) -> int:
+    """How many files lie over the one of `span`: -1 for what no file says, the command line's."""
+    path = span.source.path
+    return files.index(path.resolve()) if path and path.resolve() in files else -1

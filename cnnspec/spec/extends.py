@@ -17,7 +17,10 @@ _VARIABLE = re.compile(r"\$([A-Za-z][A-Za-z0-9_]*)")
 
 
 def read_extended(path: Path, name: str, report: Report, files: list[Path], span: Span | None = None) -> Mapping | None:
-    """The tree of a file, merged over the one that it extends."""
+    """The tree of a file, merged over the one that it extends.
+
+    The first file is also returned where there is nothing to merge it over: `files` then has no other.
+    """
     real = path.resolve()
     if real in files:
         at = span or Span(Source(name, ""), 0, 0)
@@ -46,7 +49,7 @@ def read_extended(path: Path, name: str, report: Report, files: list[Path], span
         return None
     base_path = find(extends.text, report, relative_to=path.parent, span=extends.span)
     if base_path is None:
-        return None
+        return root if span is None else None
     base = read_extended(base_path, name_beside(base_path, extends), report, files, extends.span)
     if base is None:
         return None
@@ -60,7 +63,7 @@ def _check_params(base: Mapping, over: Mapping, merged: Mapping, report: Report)
     given, known = over.get("params"), base.get("params")
     if not isinstance(given, Mapping):
         return
-    names = list(known.entries) if isinstance(known, Mapping) else []
+    names = set(known.entries) if isinstance(known, Mapping) else set()
     if new := [name for name in given.entries if name not in names]:
         used = set(_mentioned(merged))
         for name in new:

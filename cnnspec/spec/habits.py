@@ -97,4 +97,5 @@ def suggest(name: str, known: Iterable[str]) -> tuple[str, str]:
     if ":" in name:
         key, _, value = name.partition(":")
         return "", f"a colon needs a space behind it: `{key}: {value}`" if key in names else ""
-    return nearest(name, names), did_you_mean(name, names)
+    near = nearest(name, names)
+    return near, f"did you mean `{near}`?" if near else did_you_mean(name, names)

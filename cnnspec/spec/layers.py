@@ -152,11 +152,11 @@ class Block:
 
 @dataclass(slots=True, eq=False, repr=False)
 class OutputDef:
-    """A further output: a body on top of the layer `source`."""
+    """A further output: a body on top of the layer `source`. What it does not say is None."""
 
     name: str
     key: Span
     source: Arg
     body: Body
-    training_only: bool = False
-    loss_weight: float = 1.0
+    training_only: Arg | None = None
+    loss_weight: Arg | None = None

@@ -21,6 +21,8 @@ from cnnspec.spec.locate import find, name_beside
 from cnnspec.spec.parser import Parser
 from cnnspec.spec.values import describe, is_null
 
+_MAX_LIBRARIES = 32
+
 
 def read_libraries(node: Node | None, blocks: dict[str, Block], folder: Path, report: Report) -> bool:
     """`use:`, blocks from other files, read with those files' own defaults; whether all could be read."""
@@ -28,19 +30,27 @@ def read_libraries(node: Node | None, blocks: dict[str, Block], folder: Path, re
         return True
     complete = True
     items = node.items if isinstance(node, Sequence) else [node]
-    for item in {item.text if isinstance(item, Scalar) else i: item for i, item in enumerate(items)}.values():
-        complete = _library(item, blocks, folder, report) and complete
+    if len(items) > _MAX_LIBRARIES:
+        report.add("too-large", f"more than {_MAX_LIBRARIES} libraries", node.span)
+        return False
+    read: set[Path] = set()
+    for item in items:
+        complete = _library(item, blocks, folder, report, read) and complete
     return complete
 
 
-def _library(item: Node, blocks: dict[str, Block], folder: Path, report: Report) -> bool:
-    """Add the blocks of one library; whether there are any."""
+def _library(item: Node, blocks: dict[str, Block], folder: Path, report: Report, read: set[Path]) -> bool:
+    """Add the blocks of one library, unless it is among those `read`; whether there are any."""
     if not isinstance(item, Scalar) or not item.text:
         report.add("bad-value", f"`use` lists files or libraries of the zoo, got {describe(item)}", item.span)
         return False
     source = item.span.source.path
     folder = source.parent if source else folder
     path = find(item.text, report, relative_to=folder, span=item.span, within="blocks")
+    if path and path.resolve() in read:
+        return True
+    if path:
+        read.add(path.resolve())
     library = read_file(path, name_beside(path, item), report) if path else None
     if library is None:
         return False

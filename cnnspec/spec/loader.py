@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cnnspec.diagnostics import Report, Source, Span, did_you_mean, nearest
-from cnnspec.expr import ExprError, Value, evaluate, show
+from cnnspec.diagnostics import Label, Report, Span, did_you_mean, nearest
+from cnnspec.expr import Exhausted, ExprError, Value, evaluate, show
 from cnnspec.ops import Maps, Shape
-from cnnspec.source import Mapping, Scalar, Sequence, locate
+from cnnspec.source import Mapping, Node, Scalar, Sequence, locate
 from cnnspec.spec.document import Spec
 from cnnspec.spec.extends import read_extended
 from cnnspec.spec.layers import (
@@ -21,7 +21,7 @@ from cnnspec.spec.layers import (
 )
 from cnnspec.spec.libraries import read_blocks, read_libraries, recursive
 from cnnspec.spec.locate import find
-from cnnspec.spec.parameters import ParameterReader, Wrong
+from cnnspec.spec.parameters import ParameterReader, Wrong, set_span
 from cnnspec.spec.parser import Parser
 from cnnspec.spec.problems import listed
 from cnnspec.spec.sections import InputSection, PreprocessSection, TransferSection
@@ -31,6 +31,15 @@ from cnnspec.spec.version import LANGUAGE, check_version
 from cnnspec.spec.words import TOP_LEVEL
 
 _NEEDED = {"cnnspec": LANGUAGE, "name": "my_net", "input": "{channels: 3, size: 224}", "layers": "[...]"}
+
+_SURE = {
+    "unknown-key", "unknown-op", "bad-value", "bad-name", "bad-layer", "two-kinds", "nested-structure", "bad-expression"
+}  # fmt: skip
+"""What is wrong with a file whatever it extends; the rest may be made good by what is inherited."""
+
+_SIZE = "`size` is one number, or [height, width]"
+_SIZE_HINTS = {"height": _SIZE, "width": _SIZE, "shape": "write `channels` and `size`, without the batch"}
+_MAX_CHANNELS = 4  # of an image whose extents are in an order that is not said
 
 if TYPE_CHECKING:
     from cnnspec.spec.recipe import Recipe
@@ -49,8 +58,12 @@ def load_spec(reference: str, overrides: Dict[str, Any], report: Report) -> Spec
     root = read_extended(path, _shown(path, reference), report, files)
     if root is None:
         return None
-    loader = _Loader(root, report, files)
-    return loader.spec(overrides)
+    if root.get("extends") and len(files) == 1:  # what it extends was not found
+        own = Report()
+        _Loader(root, own, files, partial=True).spec(overrides)
+        report.extend(d for d in own.diagnostics if d.slug in _SURE)
+        return None
+    return _Loader(root, report, files).spec(overrides)
 
 
 def _shown(path: Path, reference: str) -> str:
@@ -58,28 +71,34 @@ def _shown(path: Path, reference: str) -> str:
 
 
 class _Loader(ParameterReader):
-    """Reads the whole file."""
+    """Reads the whole file; one that is `partial` says more elsewhere."""
 
-    other_channels = False  # than the file says
+    def __init__(self, root: Mapping, report: Report, files: list[Path], partial: bool = False) -> None:
+        super().__init__(root, report, files)
+        self.partial = partial
+        self.set_channels = False
 
     def spec(self, overrides: Dict[str, Any]) -> Spec | None:
         root, report = self.root, self.report
         self._header()
-        self.other_channels = "input.channels" in overrides
+        self.set_channels = "input.channels" in overrides
         params = self.params(overrides)
         blocks: dict[str, Block] = {}
         parser = Parser(report, self.known, blocks)
         let = parser.let(root.get("let"), frozenset(self.known))
         values = dict(params)
+        parser.given = {name: values[name] for name in overrides if name in values}
         for name, arg in let.items():
             try:
                 if not arg.broken:
-                    values[name] = evaluate(arg.expr, values)
+                    values[name] = evaluate(arg.expr, values, self.meter)
             except ExprError as error:
                 parser.expression_error(error, arg.node)
+                if isinstance(error, Exhausted):
+                    report.raise_errors()
         self.known |= let.keys()
         parser.globals = frozenset(self.known)
-        parser.incomplete = not read_libraries(root.get("use"), blocks, self.files[0].parent, report)
+        parser.incomplete = not read_libraries(root.get("use"), blocks, self.files[0].parent, report) or self.partial
         parser.read_defaults(root.get("defaults"))
         read_blocks(root.get("blocks"), parser)
         size = self._input(values, overrides)
@@ -109,7 +128,7 @@ class _Loader(ParameterReader):
             description=self.text("description"),
             files=self.files,
         )
-        self._sections(spec)
+        self._sections(spec, known_input=size is not None)
         return spec if size and layers is not None and not recursive(blocks, report) else None
 
     def _header(self) -> None:
@@ -139,7 +158,11 @@ class _Loader(ParameterReader):
         node = self.root.get("input")
         if node is None:
             return None
-        section = self.section("input", InputSection, values)
+        if not isinstance(node, Mapping):
+            message = f"`input` is a mapping with `channels` and `size`, got {describe(node)}"
+            self.report.add("bad-value", message, node.span, help=_as_input(node))
+            return None
+        section = self.section("input", InputSection, values, hints=_SIZE_HINTS)
         if section is None:
             return None
         for key in ("size", "channels"):
@@ -153,18 +176,18 @@ class _Loader(ParameterReader):
             try:
                 section = InputSection.model_validate(section.model_dump() | {key: value})
             except ValidationError:
-                source = Source("--set", f"input.{key}={given}")
                 expected = "a whole number of at least 1" + (" or [height, width]" if key == "size" else "")
                 self.report.add(
                     "bad-value",
                     f"`input.{key}`: expected {expected}, got {show(value)}",
-                    Span(source, len(key) + 7, len(source.text)),
+                    set_span(f"input.{key}", given),
                 )
         return Maps(section.channels, *section.size)
 
-    def _sections(self, spec: Spec) -> None:
+    def _sections(self, spec: Spec, known_input: bool) -> None:
         spec.preprocess = self.section("preprocess", PreprocessSection, spec.values)
-        self._channels(spec)
+        if known_input:
+            self._channels(spec)
         spec.labels = self._labels()
         transfer = self.section("transfer", TransferSection, spec.values, keep=keep_layers)
         node = self.root.get("transfer")
@@ -181,24 +204,30 @@ class _Loader(ParameterReader):
         spec.recipe_reader = read_recipe
 
     def _channels(self, spec: Spec) -> None:
-        """Means and deviations must fit the input's channels."""
-        if spec.preprocess is None:
+        """Means and deviations must fit the input's channels; what is inherited for others is left out."""
+        section = self.root.get("preprocess")
+        if spec.preprocess is None or not isinstance(section, Mapping):
             return
+        channels = locate(self.root, ["input", "channels"])
+        older = all(spec.newer(channels, key.span) for key, _ in section.entries.values())
         for key in ("mean", "std"):
             given = getattr(spec.preprocess, key)
             if isinstance(given, list) and len(given) != spec.input.channels:
-                if self.other_channels:
+                written = locate(self.root, ["preprocess", key])
+                if self.set_channels or older:
                     spec.preprocess = None
                     self.report.add(
                         "preprocess-dropped",
                         f"the preprocessing is for another number of channels than {spec.input.channels}, and left out",
-                        locate(self.root, ["preprocess", key]),
+                        written if self.set_channels else channels,
+                        related=[] if self.set_channels else [Label(written, f"`{key}` is for {len(given)}")],
+                        help="write a `preprocess` section for these images, or `preprocess: null`",
                     )
                     return
                 self.report.add(
                     "bad-value",
-                    f"`{key}` has {len(given)} values for {spec.input.channels} channels",
-                    locate(self.root, ["preprocess", key]),
+                    f"`{key}` has {len(given)} values, the input {spec.input.channels} channels",
+                    written,
                 )
 
     def _labels(self) -> list[str] | None:
@@ -213,3 +242,19 @@ class _Loader(ParameterReader):
             if not isinstance(item, Scalar) or not item.text:
                 self.report.add("bad-value", f"a label is text, got {describe(item)}", item.span)
         return names if len(names) == len(node.items) else None
+
+
+def _as_input(node: Node) -> str:
+    """Help for an input's shape that is written as a number or a list."""
+    extents = [item.value for item in node.items if isinstance(item, Scalar)] if isinstance(node, Sequence) else []
+    numbers = [n for n in extents if isinstance(n, int) and n > 0]
+    if isinstance(node, Scalar) and isinstance(node.value, int):
+        return "such as `{channels: 1, size: 28}`, of which `flatten` makes 784 values"
+    if len(numbers) not in (2, 3) or len(numbers) < len(extents):
+        return "such as `{channels: 3, size: 224}`"
+    if len(numbers) == 2:
+        numbers = [*numbers, numbers[1]] if numbers[0] <= _MAX_CHANNELS else [1, *numbers]
+    channels, *size = numbers
+    if channels > _MAX_CHANNELS >= size[1]:
+        *size, channels = numbers
+    return f"write `{{channels: {channels}, size: {size[0] if size[0] == size[1] else size}}}`"

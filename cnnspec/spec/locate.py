@@ -54,6 +54,10 @@ def find(
     """
     folder = zoo_folder() / within
     slug, what = _KINDS[within]
+    if not reference.strip():
+        message = f"a path or the name of a {what} is needed, this is empty"
+        report.add(slug, message, span or Span(Source("", ""), 0, 0))
+        return None
     here = relative_to or Path()
     path = here / reference
     is_folder = False

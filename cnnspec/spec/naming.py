@@ -26,6 +26,7 @@ def assign_labels(body: Body) -> None:
     layers = [(layer, _series(layer)) for layer in _unnamed(body)]
     counts = Counter(series for _, series in layers)
     taken: set[str] = set()
+    stems: set[str] = set()  # of what is taken: with fewer and fewer of the digits at its end
     numbers: Counter[str] = Counter()
     # norms and activations that stand by themselves come second: they number around those that belong to a convolution
     for standalone in (False, True):
@@ -33,17 +34,26 @@ def assign_labels(body: Body) -> None:
             if _is_role(layer) != standalone:
                 continue
             layer.label = series
-            layer.suffix = _suffix(series, counts, numbers, taken)
-            taken.add(series + layer.suffix)
+            layer.suffix = ""
+            if counts[series] > 1 or series in stems:
+                layer.suffix = _number(series, numbers, taken)
+            names = [series + layer.suffix]
             if isinstance(layer, OpLayer) and sharing(layer):
-                for part in (layer.norm, layer.activation):
-                    if isinstance(part, OpLayer):
-                        taken.add(part.op.label + layer.suffix)
+                names += [p.op.label + layer.suffix for p in (layer.norm, layer.activation) if isinstance(p, OpLayer)]
+            for name in names:
+                taken.add(name)
+                stems.update(_stems(name))
 
 
-def _suffix(series: str, counts: Counter[str], numbers: Counter[str], taken: set[str]) -> str:
-    if counts[series] == 1 and not any(re.fullmatch(series + r"\d*", name) for name in taken):
-        return ""
+def _stems(name: str) -> Iterator[str]:
+    """The name, and what is left of it as the digits at its end are taken away."""
+    yield name
+    while name[-1:].isdigit():
+        name = name[:-1]
+        yield name
+
+
+def _number(series: str, numbers: Counter[str], taken: set[str]) -> str:
     while True:
         numbers[series] += 1
         if f"{series}{numbers[series]}" not in taken:

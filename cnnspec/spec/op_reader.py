@@ -178,6 +178,7 @@ class OpReader(ValueReader):
             known=lambda _: options(op),
             skip_missing=skip_missing,
             path=path,
+            label=lambda loc: self.settings(args.get(str(loc[0])) if loc else None),
         )
 
     def read_defaults(self, node: Node | None) -> None:

@@ -11,6 +11,9 @@ from cnnspec.expr import Value, show
 from cnnspec.source import Mapping, Node, Scalar, Sequence, read_value
 from cnnspec.spec.parser import Parser
 from cnnspec.spec.section_reader import SectionReader
+from cnnspec.spec.values import MAX_VARIABLES
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "a list"}
 
 
 class Wrong(Exception):
@@ -24,7 +27,11 @@ class ParameterReader(SectionReader):
         parser = Parser(self.report, (), {})
         values: dict[str, Value] = {}
         required: dict[str, Scalar] = {}
-        for name, (key, node) in self.mapping("params"):
+        entries = self.mapping("params")
+        if len(entries) > MAX_VARIABLES:
+            self.report.add("too-large", f"more than {MAX_VARIABLES} parameters", self.root.key("params").span)
+            self.report.raise_errors()  # nothing that uses them could be judged
+        for name, (key, node) in entries:
             if not parser.check_variable(name, key.span, ()):
                 continue
             self.known.add(name)
@@ -37,11 +44,10 @@ class ParameterReader(SectionReader):
             if name in ("input.size", "input.channels"):
                 continue
             if name not in self.known:
-                source = Source("--set", f"{name}={given}")
                 self.report.add(
                     "unknown-param",
                     f"`{self.text('name')}` has no parameter `{name[:60]}`",
-                    Span(source, 0, len(name)),
+                    Span(Source("--set", f"{name}={given}"), 0, len(name)),
                     help=did_you_mean(name, [*self.known, "input.size", "input.channels"]),
                 )
                 continue
@@ -51,11 +57,12 @@ class ParameterReader(SectionReader):
             except Wrong:
                 continue
             if required_key is None and name in values and not _alike(values[name], value):
-                source = Source("--set", f"{name}={given}")
+                expected = f"{_KINDS[type(values[name])]} like the spec's {show(values[name])}"
                 self.report.add(
                     "bad-value",
-                    f"`{name}` is {show(values[name])} in the spec, {show(value)} is of another type",
-                    Span(source, len(name) + 1, len(source.text)),
+                    f"`{name}`: expected {expected}, got {show(value)}",
+                    set_span(name, given),
+                    help="quotes make text of it" if isinstance(values[name], str) else "",
                 )
                 continue
             values[name] = value
@@ -94,6 +101,12 @@ class ParameterReader(SectionReader):
             )
             raise Wrong
         return node.value
+
+
+def set_span(name: str, given: Any) -> Span:
+    """The value of `--set NAME=VALUE`."""
+    text = str(given)
+    return Span(Source(f"--set {name}", text), 0, len(text))
 
 
 def _alike(default: Value, value: Value) -> bool:

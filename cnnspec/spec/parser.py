@@ -180,24 +180,11 @@ class Parser(StructureReader):
         if source is None:
             self.report.add("missing-key", f"the output `{name}` needs `from`, the layer that it starts at", key.span)
             return None
-        training_only, weight = node.get("training_only"), node.get("loss_weight")
-        if training_only is not None and not (
-            isinstance(training_only, Scalar) and isinstance(training_only.value, bool)
-        ):
-            self.report.add(
-                "bad-value",
-                f"`training_only`: expected true or false, got {describe(training_only)}",
-                training_only.span,
-            )
-        loss_weight = 1.0
-        if weight is not None:
-            value = weight.value if isinstance(weight, Scalar) else None
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                self.report.add(
-                    "bad-value", f"`loss_weight`: expected a number of at least 0, got {describe(weight)}", weight.span
-                )
-            else:
-                loss_weight = float(value)
+        options = {
+            name: self.arg(node.entries[name][1], scope)
+            for name in ("training_only", "loss_weight")
+            if name in node.entries
+        }
         try:
             source_arg = Arg(self.source(source, scope), source)
         except Invalid:
@@ -208,5 +195,4 @@ class Parser(StructureReader):
             if layers is None
             else self.body(layers, scope, named=True, inside="an output", owner=key.span)
         )
-        only = isinstance(training_only, Scalar) and training_only.value is True
-        return OutputDef(name, key.span, source_arg, body, only, loss_weight)
+        return OutputDef(name, key.span, source_arg, body, **options)

@@ -58,12 +58,14 @@ def report_invalid(
     skip_missing: Iterable[str] = (),
     path: str = "",
     hints: Mapping[str, str] = {},
+    label: Callable[[tuple[str | int, ...]], str] = lambda loc: "",
 ) -> None:
     """Report every finding of `error`.
 
     `place(location, key)` gives the span of the value at a location, or of its key; `what` names the thing in
     messages; `known(location)` lists the names allowed there; a missing field in `skip_missing` is not a
-    mistake; `hints` are the help for names that people bring from elsewhere.
+    mistake; `hints` are the help for names that people bring from elsewhere; `label(location)` is the note at a wrong
+    value.
     """
     findings = error.errors(include_url=False, include_context=True)
     missing: dict[tuple[str | int, ...], list[str]] = {}
@@ -103,7 +105,8 @@ def report_invalid(
                 )
                 continue
             named = f"`{field}`" if isinstance(loc[-1] if loc else 0, str) else "" if loc else what
-            report.add("bad-value", f"{named}: {text}" if named else text, place(loc, False), help=help, path=path)
+            message = f"{named}: {text}" if named else text
+            report.add("bad-value", message, place(loc, False), label=label(loc), help=help, path=path)
     for loc, fields in missing.items():
         report.add("missing-key", f"{_in(what, loc)} needs {listed(fields)}", place(loc, True), path=path)
 
@@ -136,6 +139,10 @@ def _describe(finding: Any) -> tuple[str, str]:
         help = "a variable needs a `$` in front of it, a number no quotes"
     if isinstance(value, float) and kind == "int_type" and isfinite(value):
         help = f"write {value:.0f}" if value.is_integer() else "in an expression `//` divides and rounds down"
+    if kind in ("less_than", "less_than_equal") and context.get("lt", context.get("le")) == 1 and 5 <= value <= 100:
+        help = f"a fraction of 1, not percent: did you mean {value / 100:g}?"
+    if kind == "list_type" and isinstance(value, str) and value:
+        help = f"a list of one: [{value}]"
     if kind == "bool_type" and str(value).lower() in ("yes", "no", "on", "off", "y", "n"):
         help = "`yes`, `no`, `on` and `off` are text in YAML 1.2"
     limits = {name: f"{limit:g}" if isinstance(limit, float) else limit for name, limit in context.items()}

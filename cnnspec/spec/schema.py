@@ -13,10 +13,11 @@ from pydantic import BaseModel
 
 from cnnspec.ops import OPS
 from cnnspec.spec.recipe import Recipe
-from cnnspec.spec.schema_layers import layer_definitions
+from cnnspec.spec.schema_layers import OP_LAYERS, layer_definitions
 from cnnspec.spec.schema_ops import defaults, op_definitions
 from cnnspec.spec.schema_values import (
     BLOCK_NAME,
+    EXPRESSION,
     NAME,
     SOURCE,
     VARIABLE,
@@ -72,6 +73,19 @@ def _complete() -> Json:
             "input": {"type": "object"} | _whole(InputSection),
             "train": _whole_recipe(),
         },
+        "if": {"properties": {"blocks": {"enum": [None, {}]}, "use": {"enum": [None, []]}}},
+        "then": {"properties": _without_blocks()},
+    }
+
+
+def _without_blocks() -> Json:
+    """Every list of layers in a spec that can have no blocks."""
+    layers: Json = {"properties": {"layers": OP_LAYERS}}
+    case = {"replace": {"additionalProperties": OP_LAYERS}, "features": layers}
+    return {
+        "layers": OP_LAYERS,
+        "outputs": {"additionalProperties": layers},
+        "transfer": {"properties": {"cases": {"additionalProperties": {"properties": case}}}},
     }
 
 
@@ -150,13 +164,12 @@ def _output() -> Json:
             "layers": _LAYERS,
             "training_only": {
                 "description": "Whether inference leaves it out.",
-                "type": "boolean",
+                "anyOf": [{"type": "boolean"}, EXPRESSION],
                 "default": False,
             },
             "loss_weight": {
                 "description": "What its loss is multiplied by in the sum of all losses.",
-                "type": "number",
-                "minimum": 0,
+                "anyOf": [{"type": "number", "minimum": 0}, EXPRESSION],
                 "default": 1,
             },
         },

@@ -2,7 +2,8 @@
 
 A layer is a mapping, so its schema first asks which key says what the layer is (`if`), and then what may
 stand beside it (`then`): a mistake is reported for the op that was meant. A mapping without a known kind is a
-call of a block, of which the schema knows no more than the options that every layer takes.
+call of a block, of which the schema knows no more than the options that every layer takes. Where a file can have no
+blocks, `op_layers` refuses it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ _SHORTCUTS = {
     "projection": "A 1×1 convolution with the norm of the body's last convolution, and the body's stride.",
 }
 _LAYERS: Json = {"$ref": "#/$defs/layers"}
+OP_LAYERS: Json = {"$ref": "#/$defs/op_layers"}
 _BRANCH: Json = {"$ref": "#/$defs/branch"}
 
 
@@ -63,6 +65,7 @@ def layer_definitions() -> dict[str, Json]:
         "branch": _nested("branch", merges=False),
         "body": _nested("residual's body", merges=True),
         "layer": {"anyOf": [_layer(()), _bare()]},
+        "op_layers": {"items": _op_layer()},
         "block": _block(),
     }
 
@@ -102,6 +105,24 @@ def _layer(extra: tuple[str, ...]) -> Json:
             {"if": {"not": {"anyOf": [{"required": [kind]} for kind in kinds]}}, "then": call},
             {"if": {"required": ["first"]}, "then": {"required": ["repeat"]}},
         ],
+    }
+
+
+def _op_layer() -> Json:
+    """What is true of a layer, beside all else, in a spec that can have no blocks: it has a known key."""
+    merges = [kind for kind, op in OPS.items() if op.merges]
+    inner: Json = {
+        "residual": {"properties": {"body": OP_LAYERS, "shortcut": OP_LAYERS}},
+        "do": OP_LAYERS,
+        **{kind: {"additionalProperties": OP_LAYERS} for kind in merges},
+    }
+    keys = {*COMMON, *STRUCTURES, "do", "each", "rows", "prefix"} | {
+        k for op in OPS.values() for k in (op.kind, *options(op))
+    }
+    return {
+        "if": {"type": "string"},
+        "then": {"enum": [kind for kind in OPS if kind not in merges]},
+        "else": {"propertyNames": {"enum": sorted(keys)}, "properties": inner},
     }
 
 

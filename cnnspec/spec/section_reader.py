@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from collections.abc import Mapping as Dict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from cnnspec.diagnostics import Report, Span, did_you_mean
-from cnnspec.expr import ExprError, UnknownValue, Value, evaluate, parse, variables
+from cnnspec.expr import Exhausted, ExprError, Meter, UnknownValue, Value, evaluate, parse, variables
 from cnnspec.source import Mapping, Node, Scalar, Sequence, locate
-from cnnspec.spec.values import describe, expression_span, is_null
+from cnnspec.spec.values import count_characters, describe, expression_span, is_null
 from cnnspec.spec.words import TOP_LEVEL
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -29,6 +29,7 @@ class SectionReader:
         self.known: set[str] = set()  # variables of the whole spec, those without a value too
         self.report = report
         self.files = files
+        self.meter = Meter()  # of the whole file, but for its layers
 
     def top(self) -> Span:
         """Where to say that something is missing: the first key of the file."""
@@ -54,7 +55,7 @@ class SectionReader:
             )
         return " ".join(node.text.split())  # on one line, as it is shown
 
-    def mapping(self, key: str) -> Iterable[tuple[str, tuple[Scalar, Node]]]:
+    def mapping(self, key: str) -> Collection[tuple[str, tuple[Scalar, Node]]]:
         node = self.root.get(key)
         if node is None or is_null(node):
             return ()
@@ -69,12 +70,13 @@ class SectionReader:
         model: type[_M],
         values: Dict[str, Value],
         keep: Callable[[tuple[str | int, ...]], bool] = lambda path: False,
+        hints: Dict[str, str] = {},
     ) -> _M | None:
         """A section of the file validated by `model`, with expressions replaced by their values."""
         node = self.root.get(name)
         if node is None or is_null(node):
             return None
-        return self.validate(node, self.root.key(name).span, name, model, values, keep)
+        return self.validate(node, self.root.key(name).span, name, model, values, keep, hints)
 
     def validate(
         self,
@@ -126,6 +128,7 @@ class SectionReader:
             return {k: self._resolved(v, values, keep, (*path, k)) for k, (_, v) in node.entries.items()}
         if not isinstance(node.value, str) or "$" not in node.value:
             return node.value
+        count_characters(node, self.report)
         try:
             expr = parse(node.value)
             for ref in variables(expr):
@@ -137,11 +140,13 @@ class SectionReader:
                         ref.end,
                         did_you_mean(ref.name, self.known),
                     )
-            return _thawed(evaluate(expr, values))
+            return _thawed(evaluate(expr, values, self.meter))
         except UnknownValue:
             raise
         except ExprError as error:
             self.report.add(error.slug, error.message, expression_span(error, node), help=error.help)
+            if isinstance(error, Exhausted):
+                self.report.raise_errors()
             return None
 
 

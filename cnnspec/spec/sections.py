@@ -97,7 +97,7 @@ Layers = Annotated[Any, WithJsonSchema({"$comment": "layers"})]
 
 
 Replacement = Annotated[
-    Annotated[Patterns, Tag("paths")] | Annotated[dict[str, Layers | None], Tag("layers")],
+    Annotated[Patterns, Tag("paths")] | Annotated[dict[str, Layers | None], Field(max_length=100), Tag("layers")],
     Discriminator(
         lambda value: {list: "paths", dict: "layers"}.get(type(value)),
         custom_error_type="bad_value",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from cnnspec.diagnostics import Span
+from cnnspec.diagnostics import Report, Span
 from cnnspec.expr import Const
 from cnnspec.source import Mapping, Scalar, Sequence
 from cnnspec.spec.layers import Arg, Body
@@ -40,6 +41,7 @@ def read_transfer(section: TransferSection, node: Mapping, parser: Parser) -> Tr
     cases: dict[str, Case] = {}
     for name, case in section.cases.items():
         case_node = _below(node, "cases", name)
+        _check_epochs(case, case_node, parser.report)
         replace: dict[str, Body] = {}
         anew: list[str] = []
         if isinstance(case.replace, dict):
@@ -65,6 +67,16 @@ def read_transfer(section: TransferSection, node: Mapping, parser: Parser) -> Tr
     return Transfer(section, node, cases)
 
 
+def _check_epochs(case: TransferCase, node: Mapping, report: Report) -> None:
+    for epoch in case.unfreeze:
+        if not epoch.isdecimal() or len(epoch) > 9 or int(epoch) < 1:
+            report.add(
+                "bad-value",
+                f"`unfreeze` maps epochs, counted from 1, to layers; `{epoch[:60]}` is none",
+                _below(node, "unfreeze").key(epoch).span,
+            )
+
+
 def keep_layers(path: tuple[str | int, ...]) -> bool:
     """Whether what lies at `path` in the section is a list of layers, which stays a tree for the parser."""
     match path:
@@ -75,9 +87,9 @@ def keep_layers(path: tuple[str | int, ...]) -> bool:
 
 def written(node: Any, text: str) -> Span:
     """Where `text` stands below `node`: as an item, a value or a key."""
-    todo = [node]
+    todo = deque([node])
     while todo:
-        at = todo.pop(0)
+        at = todo.popleft()
         if isinstance(at, Scalar) and at.text == text:
             return at.span
         if isinstance(at, Sequence):

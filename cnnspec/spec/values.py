@@ -6,7 +6,19 @@ import re
 from collections.abc import Callable, Iterable
 
 from cnnspec.diagnostics import Report, Span, did_you_mean
-from cnnspec.expr import Const, Expr, ExprError, ListOf, UnknownValue, parse, parse_template, variables
+from cnnspec.expr import (
+    MAX_LENGTH,
+    Const,
+    Expr,
+    ExprError,
+    ListOf,
+    UnknownValue,
+    Value,
+    parse,
+    parse_template,
+    show,
+    variables,
+)
 from cnnspec.source import Mapping, Node, Scalar, Sequence
 from cnnspec.spec.habits import suggest
 from cnnspec.spec.layers import Arg
@@ -14,9 +26,11 @@ from cnnspec.spec.naming import NAME
 from cnnspec.spec.problems import shown
 from cnnspec.spec.words import RESERVED
 
-VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}\Z")
 
 MAX_VARIABLES = 256  # of one definition: each of its uses has them all
+
+MAX_CHARACTERS = 500_000  # of all expressions together
 
 Scope = frozenset[str]
 """The variables that an expression may mention."""
@@ -32,6 +46,7 @@ class ValueReader:
     def __init__(self, report: Report, globals_: Iterable[str]) -> None:
         self.report = report
         self.globals = frozenset(globals_)
+        self.given: dict[str, Value] = {}  # parameters that are set to other values than the file gives them
 
     def arg(self, node: Node, scope: Scope) -> Arg:
         """The expression that a value is. Mistakes are reported, and leave a broken constant in its place."""
@@ -95,6 +110,7 @@ class ValueReader:
             return ListOf(0, 0, items)
         if not isinstance(node.value, str) or "$" not in node.value:
             return Const(0, 0, node.value)
+        count_characters(node, self.report)
         try:
             expr: Expr = read(node.value)
             for ref in variables(expr):
@@ -116,6 +132,11 @@ class ValueReader:
         if isinstance(error, UnknownValue):
             return
         self.report.add(error.slug, error.message, expression_span(error, node), help=error.help, path=path)
+
+    def settings(self, arg: Arg | None) -> str:
+        """Which parameters of a value were set: its text alone would not explain a mistake."""
+        names = {ref.name for ref in variables(arg.expr)} & self.given.keys() if arg else set()
+        return ", ".join(f"`{name}` is set to {show(self.given[name])}" for name in sorted(names))
 
     def let(self, node: Node | None, scope: Scope) -> dict[str, Arg]:
         """Named intermediate values, each seeing the ones before it."""
@@ -156,6 +177,14 @@ class ValueReader:
                 meant.add(name)
                 self.report.add("unknown-key", f"{what} has no option `{key[:60]}`", node.key(key).span, help=help)
         return meant - {""}
+
+
+def count_characters(node: Scalar, report: Report) -> None:
+    """End checking where there are more expressions than can be read in a moment."""
+    report.characters += min(len(node.text), MAX_LENGTH)  # a longer one is not read
+    if report.characters > MAX_CHARACTERS:
+        report.add("too-large", f"more than {MAX_CHARACTERS:,} characters of expressions", node.span)
+        report.raise_errors()
 
 
 def is_null(node: Node) -> bool:

@@ -10,23 +10,35 @@ from cnnspec.graph import build_graph
 from cnnspec.infer import cost
 from cnnspec.spec.loader import load_spec
 from cnnspec.spec.locate import zoo
+from cnnspec.summary.columns import Column, fitted
+
+_COLUMNS = (
+    Column("network"),
+    Column("input"),
+    Column("parameters", right=True),
+    Column("MACs", right=True),
+    Column("paper"),
+)
+_STEPS = (("paper", 10), ("paper", 0), ("input", 0), ("MACs", 0), ("network", 8))  # how the table gets narrower
 
 
-def zoo_listing(format: str) -> str:
-    """Every network of the zoo with its input, parameters and multiply-adds, as a table or as JSON."""
+def zoo_listing(format: str, width: int | None = None, *, colour: bool = False) -> str:
+    """Every network of the zoo with its input, parameters and multiply-adds, as JSON or as a table of this width."""
     rows = [_row(name) for name in zoo()]
     if format == "json":
         return json.dumps(rows, indent=2)
-    cells = [("network", "input", "parameters", "MACs", "paper")]
-    cells += [
-        (r["name"], "×".join(map(str, r["input"])), f"{r['params']:,}", f"{r['macs']:,}", r["cite"]) for r in rows
+    cells = [
+        {
+            "network": row["name"],
+            "input": "×".join(map(str, row["input"])),
+            "parameters": f"{row['params']:,}",
+            "MACs": f"{row['macs']:,}",
+            "paper": row["cite"],
+        }
+        for row in rows
     ]
-    widths = [max(len(row[i]) for row in cells) for i in range(5)]
-    lines = (
-        f"{name:<{widths[0]}}  {size:<{widths[1]}}  {params:>{widths[2]}}  {macs:>{widths[3]}}  {cite}".rstrip()
-        for name, size, params, macs, cite in cells
-    )
-    return "\n".join(lines)
+    lines, hidden = fitted(_COLUMNS, _STEPS, cells, width)
+    return "\n".join([*lines, *(f"\033[2m{line}\033[0m" if colour else line for line in hidden)])
 
 
 def _row(name: str) -> dict[str, Any]:

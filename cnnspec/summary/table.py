@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,12 +10,32 @@ from typing import TYPE_CHECKING
 
 from cnnspec.graph import Instance, Node
 from cnnspec.infer import LayerCost
+from cnnspec.summary.columns import Column, ellipsis, fitted, markdown, side_by_side
 
 if TYPE_CHECKING:
     from cnnspec.summary.report import Layout, Summary
 
-_COLUMNS = ("layer", "what", "output", "params", "MACs", "activations", "field")
-_DROPPED_FIRST = ("field", "activations", "MACs")  # where the table is wider than the terminal
+_COLUMNS = (
+    Column("layer", tail=True),
+    Column("what", meaning="what a layer is"),
+    Column("output"),
+    Column("params", right=True),
+    Column("MACs", right=True),
+    Column("activations", right=True),
+    Column("field", right=True, meaning="receptive field"),
+)
+_STEPS = (  # how the table gets narrower
+    ("what", 10),
+    ("field", 0),
+    ("activations", 0),
+    ("MACs", 0),
+    ("layer", 20),
+    ("what", 0),
+    ("output", 0),
+    ("layer", 8),
+)
+_TOTALS = (Column("total"), Column("number", right=True), Column("meaning"))
+_MARKUP = re.compile(r"([\\`*_\[\]<>|])")
 
 
 @dataclass(slots=True)
@@ -29,35 +50,28 @@ class _Row:
 def to_text(summary: Summary, depth: int, width: int | None, layout: Layout, colour: bool) -> str:
     """The table for a terminal; without a `width` nothing is shortened."""
     rows = _fold(summary, depth)
-    cells = [_cells(row, layout) for row in rows]
-    columns = list(_COLUMNS)
-    for name in _DROPPED_FIRST:
-        if width and _total_width(cells, columns) > width:
-            columns.remove(name)
-    if width and (excess := _total_width(cells, columns) - width) > 0:
-        _shorten(cells, "what", excess, least=8)
-        _shorten(cells, "layer", max(_total_width(cells, columns) - width, 0), least=8)
+    (head, *lines), hidden = fitted(_COLUMNS, _STEPS, [_cells(row, layout) for row in rows], width)
 
     def paint(text: str, code: str) -> str:
-        return f"\033[{code}m{text}\033[0m" if colour else text
+        return f"\033[{code}m{text}\033[0m" if colour and text else text
 
-    widths = {name: max(len(name), *(len(cell[name]) for cell in cells)) for name in columns}
-    lines = [_heading(summary, layout, paint), "", paint(_line({n: n for n in columns}, columns, widths), "1")]
-    lines += [
-        paint(line, "2") if any(layer.training_only for layer in row.layers) else line
-        for row, line in zip(rows, (_line(cell, columns, widths) for cell in cells), strict=True)
-    ]
-    return "\n".join([*lines, "", *_totals(summary)])
+    title = side_by_side(_heading(summary, layout), width)
+    title[0][0] = paint(title[0][0], "1")
+    dim = (any(layer.training_only for layer in row.layers) for row in rows)
+    body = [paint(line, "2") if faint else line for line, faint in zip(lines, dim, strict=True)]
+    totals = [ellipsis("  ".join(row).rstrip(), width) for row in _aligned(_totals(summary))]
+    above = ["   ".join(parts) for parts in title]
+    return "\n".join([*above, "", paint(head, "1"), *body, *(paint(line, "2") for line in hidden), "", *totals])
 
 
 def to_markdown(summary: Summary, depth: int, layout: Layout) -> str:
-    """The table in Markdown, with the totals as a list below it."""
-    cells = [_cells(row, layout) for row in _fold(summary, depth)]
-    head = "| " + " | ".join(_COLUMNS) + " |"
-    rule = "|" + "|".join("---" if name in ("layer", "what", "output") else "---:" for name in _COLUMNS) + "|"
-    body = ["| " + " | ".join(cell[name].replace("|", "\\|") for name in _COLUMNS) + " |" for cell in cells]
-    totals = [f"- {line.strip()}" for line in _totals(summary)]
-    return "\n".join([f"### {_heading(summary, layout, lambda text, _: text)}", "", head, rule, *body, "", *totals])
+    """The table in Markdown, with the totals as a second one below it."""
+    name, *about = _heading(summary, layout)
+    title = "   ".join([name, *(_MARKUP.sub(r"\\\1", part) for part in about)])
+    layers = markdown(_COLUMNS, [_cells(row, layout) for row in _fold(summary, depth)])
+    heads = [column.head for column in _TOTALS]
+    totals = markdown(_TOTALS, [dict(zip(heads, row, strict=True)) for row in _totals(summary)])
+    return "\n".join([f"### {title}", "", *layers, "", *totals])
 
 
 def _fold(summary: Summary, depth: int) -> list[_Row]:
@@ -176,37 +190,22 @@ def _bytes(number: int) -> str:
     return f"{number:,.3g} GB" if number < 1000 else f"{number:,.0f} GB"
 
 
-def _line(cells: dict[str, str], columns: list[str], widths: dict[str, int]) -> str:
-    left = ("layer", "what", "output")
-    return "  ".join(cells[n].ljust(widths[n]) if n in left else cells[n].rjust(widths[n]) for n in columns).rstrip()
-
-
-def _total_width(cells: list[dict[str, str]], columns: list[str]) -> int:
-    return sum(max(len(n), *(len(cell[n]) for cell in cells)) + 2 for n in columns) - 2
-
-
-def _shorten(cells: list[dict[str, str]], column: str, excess: int, least: int) -> None:
-    longest = max(len(cell[column]) for cell in cells)
-    limit = max(longest - excess, least)
-    for cell in cells:
-        if len(cell[column]) > limit:
-            cell[column] = cell[column][: limit - 1] + "…"
-
-
-def _heading(summary: Summary, layout: Layout, paint) -> str:  # type: ignore[no-untyped-def]
+def _heading(summary: Summary, layout: Layout) -> list[str]:
+    """The network's name, and what is said beside it."""
     from cnnspec.summary.report import ordered
 
     graph = summary.graph
     size = "×".join(map(str, ordered(graph.input.shape, layout)))
-    parts = [paint(graph.name, "1"), f"input {size}"]
+    parts = [graph.name, f"input {size}"]
     if graph.spec.cite:
         parts.append(graph.spec.cite)
     if summary.case:
         parts.append(f"transfer {summary.case}")
-    return "   ".join(parts)
+    return parts
 
 
-def _totals(summary: Summary) -> list[str]:
+def _totals(summary: Summary) -> list[tuple[str, str, str]]:
+    """What is counted, how much it is, and what that means."""
     totals = summary.cost.totals
     rows = [
         ("parameters", f"{totals.params:,}", f"{_bytes(4 * totals.params)} in float32"),
@@ -215,9 +214,13 @@ def _totals(summary: Summary) -> list[str]:
     ]
     if totals.training_only:
         rows.append(("training only *", f"{totals.training_only:,}", "in heads that inference leaves out"))
-    rows += [
+    return [
+        *rows,
         ("MACs", f"{totals.macs:,}", f"{totals.macs / 1e9:.3f} G multiply-adds an image"),
         ("activations", f"{totals.activation_bytes:,}", f"{_bytes(totals.activation_bytes)} an image in float32"),
     ]
-    name, number = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
-    return [f"{row[0]:<{name}}  {row[1]:>{number}}  {row[2]}".rstrip() for row in rows]
+
+
+def _aligned(rows: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    name, number = (max(len(row[i]) for row in rows) for i in (0, 1))
+    return [(row[0].ljust(name), row[1].rjust(number), row[2]) for row in rows]

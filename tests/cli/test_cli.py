@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import cnnspec
 from cnnspec.spec.locate import zoo
 
 FRAMEWORKS = {"torch", "tensorflow", "keras", "onnx", "onnxruntime", "numpy"}
@@ -72,10 +73,14 @@ def test_summary_is_plain_when_piped_and_whole(spec):
 
 
 def test_summary_as_markdown(spec):
-    lines = run("summary", str(spec), "--format", "markdown").stdout.splitlines()
-    table = [line for line in lines if line.startswith("|")]
-    assert len(table) == 2 + 3
-    assert len({line.count("|") for line in table}) == 1
+    title, *parts = run("summary", str(spec), "--format", "markdown").stdout.split("\n\n")
+    assert title == "### small   input 3×8×10"
+    layers, totals = (part.splitlines() for part in parts)
+    assert len(layers) == 2 + 3
+    assert len(totals) == 2 + 5
+    for table in (layers, totals):
+        assert len({tuple(i for i, c in enumerate(line) if c == "|") for line in table}) == 1  # aligned
+    assert totals[2].split() == ["|", "parameters", "|", "162", "|", "648", "B", "in", "float32", "|"]
 
 
 def test_depth_opens_blocks():
@@ -145,6 +150,10 @@ def test_validate_reports_all_files_and_both_streams(tmp_path, spec):
         (("summary", "resnet50", "--set", "clases=3"), 1),
         (("summary", "resnet50", "--transfer", "nonsense"), 1),
         (("summary", "resnet50", "--set", "classes"), 2),
+        (("summary", "resnet50", "--set", "classes=3", "--set", "classes=4"), 2),
+        (("summary", "resnet50", "--transfer", ""), 2),
+        (("summary", ""), 1),
+        (("validate", ""), 1),
         (("summary", "resnet50", "--depth", "0"), 2),
         (("summary", "resnet50", "--format", "xml"), 2),
         (("sumary", "resnet50"), 2),
@@ -163,6 +172,31 @@ def test_exit_codes(arguments, code):
 
 def test_a_typing_mistake_in_set_is_answered():
     assert "did you mean `classes`?" in run("summary", "resnet50", "--set", "clases=3").stderr
+
+
+def test_every_mistake_in_set_is_told_once():
+    result = run("summary", "resnet50", "--set", "clas=1", "--set", "clos=2", "--set", "depths=3", "--set", "classes=x")
+    lines = result.stderr.splitlines()
+    assert [line.strip() for line in lines if "-->" in line] == [
+        f"--> --set {option}" for option in ("clas=1", "clos=2", "classes=x", "depths=3")
+    ]
+    assert lines[-1] == "4 errors"
+
+
+def test_a_value_of_set_that_no_layer_takes_is_shown_at_the_layer():
+    error = run("summary", "lenet5", "--set", "classes=0").stderr
+    assert "`units`: expected at least 1, got 0" in error
+    assert "^^^^^^^^ `classes` is set to 0" in error
+
+
+def test_what_is_inherited_for_other_channels_is_left_out(tmp_path):
+    (tmp_path / "grey.yaml").write_text("cnnspec: 1\nname: grey\nextends: resnet50\ninput: {channels: 1}\n")
+    net = cnnspec.load(tmp_path / "grey.yaml")
+    assert [w.slug for w in net.warnings] == ["preprocess-dropped"]
+    assert net.spec.preprocess is None
+    assert net.recipe is None
+    (tmp_path / "own.yaml").write_text("cnnspec: 1\nname: own\nextends: grey.yaml\ntrain: {recipe: mnist_mlp}\n")
+    assert cnnspec.load(tmp_path / "own.yaml").recipe.epochs == 15
 
 
 def test_a_terminal_without_unicode_gets_no_traceback():

@@ -185,3 +185,19 @@ def test_uniform_windows_by_their_definition() -> None:
         for out in range(1, n + 1):
             assert uniform_window(n, out) == listed(n, out), (n, out)
     assert uniform_window(2 * 10**9, 10**9) == (2, 2)
+
+
+def test_a_large_network_is_none_of_them(tmp_path: Path) -> None:
+    """Ten thousand layers, each with its norm and activation."""
+    path = tmp_path / "spec.yaml"
+    path.write_text(HEAD + "layers:\n  - {conv: 8, kernel: 3, norm: batch_norm, activation: relu, repeat: 10000}\n")
+    assert len(cnnspec.load(path).graph.nodes) == 30_000
+    path.write_text(path.read_text().replace("10000", "10001"))
+    assert [d.slug for d in cnnspec.check(path)] == ["too-large"]
+
+
+def test_a_library_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "library.yaml").write_text("blocks: {b: {layers: [relu]}}\n")
+    path = tmp_path / "spec.yaml"
+    path.write_text(HEAD + "use: [library.yaml, ./library.yaml]\nlayers: [b]\n")
+    assert cnnspec.check(path) == []

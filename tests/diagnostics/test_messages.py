@@ -22,11 +22,13 @@ from cnnspec.diagnostics.catalog import CATALOG
 ROOT = Path(cnnspec.__file__).parent
 FOLDERS = ("graph", "ops", "source", "spec", "expr.py")  # what reads specs; commands report with tests of their own
 RAISERS = {
-    "ExprError", "OpError", "Problem", "PydanticCustomError", "UnknownValue",
+    "Exhausted", "ExprError", "OpError", "Problem", "PydanticCustomError", "UnknownValue",
     "_conflict", "_fail", "_late", "_mismatch", "_refuse", "_stop", "_unreadable", "stop",
 }  # fmt: skip
-ELSEWHERE = {"file-exists", "too-many-mistakes"}
-"""Slugs of `cnnspec init`, and of what takes long to provoke: tests/cli and test_hostile.py."""
+ELSEWHERE = {"file-exists", "too-many-mistakes"} | {
+    "no-file", "bad-weight-file", "missing-weights", "left-over-weights", "weight-shape", "weight-type", "not-finite",
+}  # fmt: skip
+"""Slugs of `cnnspec init`, of what takes long to provoke, and of weights: tests/cli, test_hostile.py, tests/weights."""
 UNREACHABLE = ("this expression is nested too deeply",)
 """Not by any spec of the allowed size: tests/unit/test_expr.py goes there by itself."""
 
@@ -80,7 +82,8 @@ def reached() -> Iterator[set[Site]]:
 
 def test_every_message_has_a_bad_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BAD)
-    monkeypatch.setattr("cnnspec.graph.scope.MAX_LAYERS", 200)
+    monkeypatch.setattr("cnnspec.graph.scope.MAX_LAYERS", 400)
+    monkeypatch.setattr("cnnspec.expr.MAX_STEPS", 60_000)
     files = [write(QUICK[name], tmp_path / name) for name in QUICK] + [
         write(SLOW["blocks_multiply"], tmp_path / "blocks")
     ]
@@ -100,7 +103,7 @@ def test_every_message_has_a_bad_spec(tmp_path: Path, monkeypatch: pytest.Monkey
     with reached() as hit:
         for name in CASES:
             Case.read(name).diagnostics()
-        for file in (*files, tmp_path / "chain0.yaml", tmp_path / "pipe", unreadable):
+        for file in (*files, tmp_path / "chain0.yaml", tmp_path / "pipe", unreadable, ""):
             cnnspec.check(file)
     missed = {
         f"{Path(file).relative_to(ROOT)}:{line}": sites()[file, line] for file, line in sorted(sites().keys() - hit)

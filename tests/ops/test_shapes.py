@@ -4,7 +4,7 @@ from math import prod
 from typing import Any
 
 import pytest
-from op_cases import ADAPTIVE, CASES, CONVOLUTIONS, POOLS, SEPARABLE, TRANSPOSED, Case
+from op_cases import ADAPTIVE, CASES, CONVOLUTIONS, EVEN, POOLS, SEPARABLE, TRANSPOSED, Case
 
 from cnnspec.ops import OPS, Maps, OpError, Shape, Vector
 from cnnspec.ops.pool import uniform_window
@@ -123,6 +123,35 @@ def by_sliding(case: Case) -> Maps:
     return Maps(o.get("filters", shape.channels), *sizes)
 
 
+@pytest.mark.parametrize(
+    "case", [c for c in TRANSPOSED if c.options.get("padding") == "same" and c.inputs[0] == EVEN], ids=str
+)
+def test_same_transposed_convolutions_lie_where_keras_s_do(case):
+    """The full output, cropped and with `extra` pixels behind it, holds Keras's values."""
+    import numpy as np
+    import torch
+
+    layer = keras_window(case)
+    shape = case.inputs[0]
+    random = np.random.default_rng(0)
+    x = random.random((1, *shape), dtype=np.float32)
+    layer.build((1, shape.height, shape.width, shape.channels))
+    weight, bias = (random.random(w.shape, dtype=np.float32) for w in layer.weights)
+    layer.set_weights([weight, bias])
+    expected = np.asarray(layer(x.transpose(0, 2, 3, 1))).transpose(0, 3, 1, 2)
+    full = torch.nn.functional.conv_transpose2d(
+        torch.from_numpy(x),
+        torch.from_numpy(weight.transpose(3, 2, 0, 1).copy()),
+        torch.from_numpy(bias),
+        stride=case.op.stride,
+        output_padding=case.op.extra(case.inputs),
+    ).numpy()
+    top, left, bottom, right = case.op.crop(case.inputs)
+    ours = full[:, :, top : full.shape[2] - bottom, left : full.shape[3] - right]
+    assert ours.shape[1:] == tuple(case.op.shape(case.inputs))
+    assert np.abs(ours - expected).max() < 1e-5
+
+
 @pytest.mark.parametrize("case", SEPARABLE, ids=str)
 def test_separable_convolutions_are_keras_s(case):
     from keras import layers
@@ -230,6 +259,7 @@ def test_multiply_adds_by_hand(kind, options, shape, macs):
     [
         ("conv", {"filters": 4, "kernel": 2}, Maps(3, 8, 8), "even-kernel"),
         ("conv", {"filters": 4, "kernel": 3, "stride": 2, "dilation": 2}, Maps(3, 8, 8), "strided-dilation"),
+        ("transposed_conv", {"filters": 4, "kernel": 3, "stride": 2, "dilation": 2}, Maps(3, 8, 8), "strided-dilation"),
         ("conv", {"filters": 4, "kernel": 9, "padding": 0}, Maps(3, 8, 8), "empty-output"),
         ("conv", {"filters": 4, "kernel": 3, "groups": 2}, Maps(3, 8, 8), "bad-groups"),
         ("conv", {"filters": 4, "kernel": 3}, Vector(8), "wrong-rank"),
@@ -239,7 +269,12 @@ def test_multiply_adds_by_hand(kind, options, shape, macs):
         ("crop", {"edges": 4}, Maps(3, 8, 8), "empty-output"),
         ("lrn", {"size": 4}, Maps(3, 8, 8), "even-kernel"),
         ("channel_shuffle", {"groups": 2}, Maps(3, 8, 8), "bad-groups"),
-        ("transposed_conv", {"filters": 4, "kernel": 2, "stride": 3, "padding": "same"}, Maps(3, 8, 8), "bad-padding"),
+        (
+            "transposed_conv",
+            {"filters": 4, "kernel": 2, "stride": 3, "padding": "same", "output_padding": 2},
+            Maps(3, 8, 8),
+            "bad-padding",
+        ),
     ],
 )
 def test_ops_refuse_what_does_not_fit(kind, options, shape, slug):

@@ -288,7 +288,7 @@ transfer:
     ("case", "slug", "text"),
     [
         ("replace: {stem.bn: [{conv: 2, kernel: 1}]}", "unmatched-path", "stem.bn"),
-        ("freeze: [stem], unfreeze: {2: [fc]}", "unmatched-path", "fc"),
+        ("freeze: [stem], unfreeze: {2: [fc]}", "no-effect", "fc"),
         ("replace: [nosuch], freeze: [neither]", "unmatched-path", "nosuch"),
     ],
 )
@@ -319,6 +319,29 @@ def test_libraries_mean_their_own_blocks(tmp_path):
     )
     net = load(tmp_path, "use: [./lib.yaml]\nblocks:\n  helper: {layers: [outer]}\nlayers: [helper]\n")
     assert [n.path for n in net.graph.nodes] == ["helper.outer.helper.conv"]
+
+
+HEADS = """
+params: {{heads: true, share: 4}}
+layers:
+  - {{conv: 3, kernel: 1, name: stem}}
+  - relu
+outputs:
+  aux: {{from: stem, training_only: {only}, loss_weight: {weight}}}
+"""
+
+
+@pytest.mark.parametrize("heads", [True, False])
+def test_outputs_take_expressions(tmp_path, heads):
+    net = load(tmp_path, HEADS.format(only="$heads", weight="1 / $share"), heads=heads)
+    assert [(o.training_only, o.loss_weight) for o in net.graph.outputs] == [(False, 1.0), (heads, 0.25)]
+
+
+@pytest.mark.parametrize(("only", "weight"), [("$share", 1), ("true", "$share - 5"), ("true", "$heads")])
+def test_values_of_outputs_are_checked(tmp_path, only, weight):
+    with pytest.raises(SpecError) as error:
+        load(tmp_path, HEADS.format(only=only, weight=weight))
+    assert [d.slug for d in error.value.diagnostics] == ["bad-value"]
 
 
 def test_preprocessing_for_other_channels_is_left_out_with_a_warning():

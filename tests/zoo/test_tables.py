@@ -189,6 +189,7 @@ def test_options(name: str, path: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["googlenet", "googlenet_torchvision"])
 def test_auxiliary_heads(name: str) -> None:
     """The paper's: on 4a and 4d, in training only, with a weight of 0.3."""
-    aux1, aux2 = cnnspec.load(name).spec.outputs
-    assert [head.source.expr.value for head in (aux1, aux2)] == ["inception4a", "inception4d"]
-    assert all(head.training_only and head.loss_weight == 0.3 for head in (aux1, aux2))
+    net = cnnspec.load(name)
+    assert [head.source.expr.value for head in net.spec.outputs] == ["inception4a", "inception4d"]
+    outputs = [(output.name, output.training_only, output.loss_weight) for output in net.graph.outputs]
+    assert outputs == [("main", False, 1.0), ("aux1", True, 0.3), ("aux2", True, 0.3)]

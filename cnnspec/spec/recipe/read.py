@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnspec.diagnostics import Report, Source, Span
+from cnnspec.diagnostics import Label, Report, Source, Span
 from cnnspec.source import Mapping, Node, Scalar, read_file
 from cnnspec.spec.locate import find, name_beside
 from cnnspec.spec.recipe.checks import check_sections
@@ -37,8 +37,26 @@ def load_recipe(loader: SectionReader, spec: Spec, reference: str = "") -> Recip
     if recipe is None:
         return None
     recipe._node = written
-    check_sections(recipe, spec, loader.report)
-    return recipe
+    own = Report()
+    check_sections(recipe, spec, own)
+    return recipe if told(own, spec, loader.report, reference) else None
+
+
+def told(own: Report, spec: Spec, report: Report, reference: str = "") -> bool:
+    """Pass on how a recipe does not fit. False where it is inherited, and left out with a warning."""
+    extends, train = spec.root.get("extends"), spec.root.get("train")
+    if not own.failed or reference or not extends or not train or not spec.newer(extends.span, train.span):
+        report.extend(own.diagnostics)
+        return True
+    first = own.sorted()[0]
+    report.add(
+        "recipe-dropped",
+        "the inherited recipe does not fit this network, and is left out",
+        extends.span,
+        related=[Label(first.span, first.message)],
+        help="write a `train` section for this network, or `train: null`",
+    )
+    return False
 
 
 def _reference(name: str) -> Node:

@@ -1,0 +1,1 @@
+"""The backends that come with cnnspec; the core finds them by entry point."""

@@ -1,0 +1,44 @@
+"""Operators that ONNX's reference evaluator computes otherwise than the standard says; imported with `onnx` only.
+
+Its error function rounds to float32. Its transposed convolution goes wrong with groups, with an output padding and with
+pads that differ.
+"""
+
+from __future__ import annotations
+
+from math import erf
+from typing import Any
+
+import numpy as np
+from onnx.reference.op_run import OpRun
+
+
+class Erf(OpRun):
+    """The error function of doubles."""
+
+    def _run(self, x: Any) -> tuple[Any]:
+        return (np.vectorize(erf, otypes=[x.dtype])(x),)
+
+
+class ConvTranspose(OpRun):
+    """Every pixel adds a kernel to the output, `strides` apart."""
+
+    def _run(self, x: Any, weight: Any, bias: Any = None, **attributes: Any) -> tuple[Any]:
+        (top, left, bottom, right), group = attributes["pads"], attributes["group"]
+        (kh, kw), (sh, sw), (dh, dw) = (attributes[name] for name in ("kernel_shape", "strides", "dilations"))
+        beyond = attributes["output_padding"]
+        n, channels, h, w = x.shape
+        rows, columns = (h - 1) * sh + 1, (w - 1) * sw + 1
+        height, width = rows + (kh - 1) * dh + beyond[0], columns + (kw - 1) * dw + beyond[1]
+        x = x.reshape(n, group, channels // group, h, w)
+        weight = weight.reshape(group, channels // group, -1, kh, kw)
+        full = np.zeros((n, group, weight.shape[2], height, width), x.dtype)
+        for i in range(kh):
+            for j in range(kw):
+                part = full[..., i * dh : i * dh + rows : sh, j * dw : j * dw + columns : sw]
+                part += np.einsum("ngchw,gcm->ngmhw", x, weight[..., i, j])
+        y = full.reshape(n, -1, height, width)[:, :, top : height - bottom, left : width - right]
+        return (y if bias is None else y + bias.reshape(-1, 1, 1),)
+
+
+OPERATORS = [ConvTranspose, Erf]

@@ -1,0 +1,98 @@
+"""Writes a model as a file, tensor by tensor, and large weights as a second one beside it; all of it or nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from cnnspec.backends.onnx.model import Model, Place, Tensor, model_parts
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LIMIT = 2**31 - 2**24
+"""Bytes of weights that go into the model file: protobuf reads no message of 2 GiB."""
+
+_PAGE = 4096  # external values begin at pages, so that readers can map them
+_PIECE = 1 << 20  # values converted at a time
+
+
+def write_model(model: Model, path: Path, limit: int = LIMIT) -> list[Path]:
+    """Write `path`, and `path`.data where the weights exceed `limit` bytes; returns what was written."""
+    outside = [t for t in model.tensors if t.weight] if sum(t.nbytes for t in model.tensors) > limit else []
+    data = path.with_name(f"{path.name}.data")
+    places = _places(outside, data.name)
+    parts, end = model_parts(model, places)
+    targets = [data, path] if outside else [path]
+    drafts = [target.with_name(f".{target.name}.{os.getpid()}.part") for target in targets]
+    try:
+        with drafts[-1].open("wb") as file:
+            for head, tensor in parts:
+                file.write(head)
+                _write_values(tensor, file)
+            file.write(end)
+        if outside:
+            with drafts[0].open("wb") as file:
+                for tensor in outside:
+                    file.seek(places[tensor.name].offset)
+                    _write_values(tensor, file)
+        _publish(drafts, targets)
+    finally:
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
+    return targets
+
+
+def _places(tensors: Sequence[Tensor], file: str) -> dict[str, Place]:
+    places = {}
+    offset = 0
+    for tensor in tensors:
+        places[tensor.name] = Place(file, offset)
+        offset += -(-tensor.nbytes // _PAGE) * _PAGE
+    return places
+
+
+def _publish(drafts: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Move all drafts to their places, the model last; where one cannot be moved, what was there before comes back."""
+    data = targets[0] if len(targets) > 1 else None
+    old = data.with_name(f".{data.name}.{os.getpid()}.old") if data and data.exists() else None
+    if data and old:
+        data.replace(old)
+    try:
+        for draft, target in zip(drafts, targets, strict=True):
+            draft.replace(target)
+    except OSError:
+        if data and old:
+            old.replace(data)
+        elif data:
+            data.unlink(missing_ok=True)
+        raise
+    if old:
+        old.unlink()
+
+
+def _write_values(tensor: Tensor, file: BinaryIO) -> None:
+    for piece in _pieces(tensor):
+        file.write(piece)
+
+
+def _pieces(tensor: Tensor) -> Iterator[Any]:
+    """The values in the file's type and byte order, a piece at a time where they must be converted."""
+    import numpy as np
+
+    values: np.ndarray[Any, Any] = np.ascontiguousarray(tensor.load()).reshape(-1)
+    wanted = np.dtype(tensor.dtype).newbyteorder("<")
+    if values.size * wanted.itemsize != tensor.nbytes:
+        raise ValueError(f"`{tensor.name}` has {values.size} values, and not the shape {tensor.shape}")
+    if values.dtype == wanted:
+        yield memoryview(values.view(np.uint8))
+        return
+    for start in range(0, values.size, _PIECE):
+        piece = values[start : start + _PIECE]
+        with np.errstate(over="ignore"):
+            converted = piece.astype(wanted)
+        if wanted.kind == "f" and not np.isfinite(converted).all() and np.isfinite(piece).all():
+            raise OverflowError(f"`{tensor.name}` has values of up to {abs(piece).max():.3g}, beyond {tensor.dtype}")
+        yield memoryview(converted.view(np.uint8))

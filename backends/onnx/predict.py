@@ -1,0 +1,130 @@
+"""`cnnspec predict`: images through an exported file, by what the file says of itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn
+
+from cnnspec.backends.onnx.images import BadImage, pixels, preprocessed, read_image
+from cnnspec.backends.onnx.lowering import PROBABILITIES
+from cnnspec.backends.onnx.metadata import read
+from cnnspec.diagnostics import Report, Source, Span, SpecError
+from cnnspec.lower.backend import MissingDependency
+
+Provider = Literal["cpu", "cuda", "tensorrt"]
+
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_NEEDS = {
+    "cuda": "it needs an NVIDIA GPU with its driver, and the CUDA and cuDNN libraries that onnxruntime-gpu was built for",
+    "tensorrt": "it needs what `cuda` needs, and the TensorRT libraries",
+}
+
+
+class Guess(NamedTuple):
+    """One class of an image."""
+
+    index: int
+    label: str
+    probability: float
+
+
+class Prediction(NamedTuple):
+    """The likeliest classes of an image, the first one first; or why there are none."""
+
+    image: str
+    top: list[Guess]
+    error: str = ""
+
+
+class Classifier:
+    """An exported classifier, ready to run on `provider` and on no other.
+
+    Raises `MissingDependency` for a package that is not installed, and `SpecError` for anything else that is missing.
+    """
+
+    def __init__(self, model: Path, provider: Provider = "cpu") -> None:
+        _check_packages(provider)
+        if not model.is_file():
+            _refuse("no-file", f"`{model}` {'is not a file' if model.exists() else 'does not exist'}", model)
+        self.session = _session(model, provider)
+        try:
+            self.description = read(self.session.get_modelmeta().custom_metadata_map)
+        except ValueError as error:
+            _refuse("bad-model", f"`{model}` does not say what it takes: {error}", model, "export it with `cnnspec export`")
+        given, result = self.session.get_inputs()[0], self.session.get_outputs()[0]
+        if len(result.shape) != 2:
+            _refuse("bad-model", f"`{model}` gives maps and no classes", model)
+        self.input, self.output = given.name, result.name
+        self.own = given.type == "tensor(uint8)"
+        _, *axes = given.shape
+        self.channels = axes[-1 if self.own else 0]
+        self.size = (axes[-2], axes[-1])
+
+    def predict(self, images: Sequence[str], top: int = 5) -> Iterator[Prediction]:
+        """The `top` classes of every image, one after the other."""
+        for name in images:
+            try:
+                yield Prediction(name, self._guesses(Path(name), top))
+            except BadImage as error:
+                yield Prediction(name, [], str(error))
+
+    def _guesses(self, path: Path, top: int) -> list[Guess]:
+        import numpy as np
+
+        image = read_image(path, self.channels)
+        x = pixels(image) if self.own else preprocessed(image, self.description.preprocess, self.size)
+        try:
+            (scores,) = self.session.run([self.output], {self.input: x})
+        except Exception as error:  # the runtime's own types: an image that preprocessing inside the model cannot take
+            raise BadImage(f"the model cannot take its {image.height}×{image.width} pixels: {error}") from error
+        values = scores[0].astype(np.float64)
+        if self.output != PROBABILITIES:
+            values = np.exp(values - values.max())
+            values /= values.sum()
+        best = np.argsort(-values, kind="stable")[:top]
+        labels = self.description.labels
+        return [Guess(int(i), labels[i] if labels else f"class {i}", float(values[i])) for i in best]
+
+
+def _check_packages(provider: Provider) -> None:
+    if find_spec("onnxruntime") is None:
+        raise MissingDependency("onnxruntime", "onnx") if provider == "cpu" else MissingDependency("onnxruntime-gpu", "gpu")
+    if find_spec("PIL") is None:
+        raise MissingDependency("pillow", "onnx" if provider == "cpu" else "gpu")
+    import onnxruntime
+
+    if _PROVIDERS[provider] not in onnxruntime.get_available_providers():
+        raise MissingDependency("onnxruntime-gpu", "gpu")
+
+
+def _refuse(slug: str, message: str, model: Path, help: str = "") -> NoReturn:
+    report = Report()
+    report.add(slug, message, Span(Source(str(model), ""), 0, 0), help=help)
+    raise SpecError(report.sorted())
+
+
+def _session(model: Path, provider: Provider) -> Any:
+    import onnxruntime
+
+    wanted = _PROVIDERS[provider]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    if provider != "cpu":
+        with redirect_stdout(sys.stderr):  # finds CUDA's libraries where pip has put them, and may have much to say
+            onnxruntime.preload_dlls()
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=[wanted])
+    except Exception as error:  # the runtime's own types
+        _refuse("bad-model", f"ONNX Runtime cannot run `{model}` on `{provider}`: {error}", model)
+    session.disable_fallback()
+    if wanted not in session.get_providers():
+        _refuse("no-provider", f"ONNX Runtime could not start `{provider}`", model, _NEEDS[provider])
+    return session

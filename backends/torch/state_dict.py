@@ -1,0 +1,61 @@
+"""State dicts in files: read without running what a pickle says, and written."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnnspec.weights.foreign import BadFile, Stored
+
+_WRAPPED = ("state_dict", "model_state_dict", "model")  # what training scripts keep it under
+
+
+def read_state(path: Path) -> dict[str, Stored]:
+    """The tensors of a state dict by name, or of a checkpoint that has one; mapped into memory where they can be."""
+    state = _load(path)
+    for name in _WRAPPED:
+        if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
+            state = state[name]
+    if not isinstance(state, Mapping):
+        raise BadFile("holds no state dict")
+    return {str(name): _stored(str(name), tensor) for name, tensor in state.items()}
+
+
+def _load(path: Path) -> Any:
+    import torch
+
+    packed = zipfile.is_zipfile(path)
+    try:
+        if packed:
+            with zipfile.ZipFile(path) as archive:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    raise BadFile("is compressed, which PyTorch's files are not")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
+    except (OSError, BadFile):
+        raise
+    except Exception as error:  # a damaged file makes it raise nearly anything
+        help = "only `torch.save(model.state_dict(), ...)` is read: a pickle of anything else can run any code"
+        raise BadFile("is damaged, or holds more than tensors", help) from error
+
+
+def _stored(name: str, tensor: Any) -> Stored:
+    import torch
+
+    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
+        raise BadFile(f"holds no plain tensor as `{name[:100]}`")
+
+    def read() -> Any:
+        if not tensor.is_floating_point():
+            raise BadFile(f"holds no floating-point numbers as `{name[:100]}`")
+        return tensor.detach().float().numpy()
+
+    return Stored(tuple(tensor.shape), read)
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write arrays as a state dict."""
+    import torch
+
+    torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)

@@ -1,0 +1,104 @@
+"""Backends: what one offers, and how they are found.
+
+A backend is a table from canonical kinds to lowerings, and a runtime. It registers under the entry-point group
+`cnnspec.backends`, so that another package can add one; the core imports none. Importing a backend imports no
+framework; using it does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from cnnspec.diagnostics import Report
+from cnnspec.graph import Graph
+
+if TYPE_CHECKING:
+
+    from cnnspec.lower.program import Program
+
+GROUP = "cnnspec.backends"
+
+Array = Any if not TYPE_CHECKING else "np.ndarray[Any, Any]"
+Weights = Mapping[str, Any]
+"""Arrays in canonical layout by parameter path, `layer1.0.conv1.weight`."""
+Precision = Literal["float32", "float64"]
+
+
+class MissingDependency(Exception):
+    """A framework that is not installed; `extra` is what to install cnnspec with."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"`{package}` is not installed")
+        self.package = package
+        self.extra = extra
+
+
+class Runner(Protocol):
+    """A network with weights, ready to run."""
+
+    def outputs(self, images: Any) -> dict[str, Any]:
+        """Outputs by layer path, for images (batch, channels, height, width).
+
+        Arrays are in canonical layout, (batch, channels, height, width) or (batch, features). The outputs of the
+        network are always there, of the layers between those that the framework lets one see.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """What every backend offers."""
+
+    name: str
+    extra: str
+    """The extra that installs what it needs; empty where the core does."""
+    packages: tuple[str, ...]
+    """What it imports when it is used."""
+    kinds: Collection[str]
+    """The canonical kinds in its table."""
+    precisions: tuple[Precision, ...]
+    """In which precisions it can run; the first one is its default."""
+
+    def runner(self, graph: Graph, weights: Weights, precision: Precision) -> Runner:
+        """The inference graph with `weights`, ready to run."""
+        ...
+
+
+@runtime_checkable
+class CodeBackend(Backend, Protocol):
+    """A backend that prints a program in its framework's language."""
+
+    def source(self, program: Program) -> str:
+        """The text of `model.py`."""
+        ...
+
+    def build(self, program: Program, weights: Weights | None = None) -> Any:
+        """The live model that the text makes, with `weights` loaded; with none, as the framework starts it."""
+        ...
+
+
+def backends() -> dict[str, EntryPoint]:
+    """All installed backends by name."""
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def backend(name: str) -> Any:
+    """The backend called `name`.
+
+    Raises `KeyError` where there is none, `MissingDependency` where its framework is not installed.
+    """
+    found = backends()[name].load()
+    for package in found.packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingDependency(package, found.extra)
+    return found
+
+
+def check_support(graph: Graph, name: str, kinds: Collection[str], report: Report) -> None:
+    """Report every layer that the backend `name`, whose table holds `kinds`, has no lowering for."""
+    for node in graph.nodes:
+        kind = node.canonical().kind
+        if kind not in kinds and node.span:
+            report.add("unsupported-op", f"{name} has no lowering for `{kind}`", node.span, path=node.path)

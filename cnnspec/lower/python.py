@@ -1,0 +1,208 @@
+"""Python text: expressions of a program, names, and statements laid out as a formatter would."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from cnnspec.expr import (
+    Binary,
+    Call,
+    Conditional,
+    Const,
+    Expr,
+    Index,
+    ListOf,
+    Ref,
+    Template,
+    Unary,
+    Value,
+)
+
+WIDTH = 88
+"""Columns of a line: the default of Python's formatters."""
+
+_LEVELS = ["or", "and", "not", "comparison", "+", "*", "unary", "**", "atom"]
+_LEVEL_OF = {
+    "or": "or",
+    "and": "and",
+    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">="), "comparison"),
+    **dict.fromkeys(("+", "-"), "+"),
+    **dict.fromkeys(("*", "/", "//", "%"), "*"),
+    "**": "**",
+}
+_MATH = {"floor", "ceil"}
+
+
+def text(expr: Expr, names: dict[str, str] | None = None) -> str:
+    """An expression as Python; `names` gives other names for variables."""
+    return _text(expr, names or {})[0]
+
+
+def literal(value: Value) -> str:
+    """A value as Python."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(literal, value)) + ("," if len(value) == 1 else "") + ")"
+    return repr(value)
+
+
+def quoted(word: str) -> str:
+    """A string literal with double quotes, safe for any text."""
+    escaped = word.encode("unicode_escape").decode("ascii") if not word.isprintable() else word.replace("\\", "\\\\")
+    return '"' + escaped.replace('"', '\\"') + '"'
+
+
+def needs_math(expr: Expr) -> bool:
+    """Whether the expression's text uses the module `math`."""
+    return any(f"math.{function}(" in text(expr) for function in _MATH)
+
+
+def _text(expr: Expr, names: dict[str, str]) -> tuple[str, str]:
+    """The text and the level of its outermost operator."""
+
+    def part(inner: Expr, least: str, strictly: bool = False) -> str:
+        shown, level = _text(inner, names)
+        loose = _LEVELS.index(level) - _LEVELS.index(least)
+        return f"({shown})" if loose < 0 or (strictly and loose == 0) else shown
+
+    match expr:
+        case Const(value=value):
+            negative = isinstance(value, int | float) and not isinstance(value, bool) and value < 0
+            return literal(value), "unary" if negative else "atom"
+        case Ref(name=name):
+            return names.get(name, name), "atom"
+        case Unary(op="not", operand=operand):
+            return f"not {part(operand, 'not')}", "not"
+        case Unary(op=op, operand=operand):
+            return f"{op}{part(operand, 'unary')}", "unary"
+        case Binary(op=op, left=left, right=right):
+            level = _LEVEL_OF[op]
+            # comparisons do not chain here, and `**` binds from the right
+            shown_left = part(left, level, strictly=level in ("comparison", "**"))
+            shown_right = part(right, level, strictly=level not in ("**", "or", "and"))
+            tight = op == "**" and isinstance(left, Ref | Const) and isinstance(right, Ref | Const)
+            return (f"{shown_left}{op}{shown_right}" if tight else f"{shown_left} {op} {shown_right}"), level
+        case Conditional(test=test, then=then, otherwise=otherwise):
+            return f"{part(then, 'or')} if {part(test, 'or')} else {part(otherwise, 'or')}", "or"
+        case Call(function=function, args=args):
+            name = f"math.{function}" if function in _MATH else function
+            return f"{name}({', '.join(_text(arg, names)[0] for arg in args)})", "atom"
+        case Index(value=value, index=index):
+            return f"{part(value, 'atom')}[{_text(index, names)[0]}]", "atom"
+        case ListOf(items=items):
+            listed = ", ".join(_text(item, names)[0] for item in items)
+            return f"({listed}{',' if len(items) == 1 else ''})", "atom"
+        case Template():
+            return fstring([expr], names), "atom"
+    raise TypeError(type(expr).__name__)
+
+
+def fstring(parts: Iterable[Expr], names: dict[str, str] | None = None, separator: str = "") -> str:
+    """A string from expressions: a plain literal where all are constant, an f-string otherwise."""
+    pieces: list[str] = []
+    formatted = False
+    for expr in parts:
+        flat = expr.parts if isinstance(expr, Template) else (expr,)
+        piece = ""
+        for inner in flat:
+            if isinstance(inner, Const):
+                piece += quoted(str(inner.value))[1:-1].replace("{", "{{").replace("}", "}}")
+            else:
+                formatted = True
+                piece += "{" + text(inner, names) + "}"
+        pieces.append(piece)
+    joined = separator.join(pieces)
+    return f'f"{joined}"' if formatted else '"' + joined.replace("{{", "{").replace("}}", "}") + '"'
+
+
+def identifier(name: str, taken: Collection[str] = ()) -> str:
+    """A legal Python name for `name` that is not in `taken`."""
+    made = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name) or "_"
+    if made[0].isdigit():
+        made = f"_{made}"
+    while keyword.iskeyword(made) or made in taken or hasattr(builtins, made):
+        made += "_"
+    return made
+
+
+def camel(name: str) -> str:
+    """`name_of_block` as `NameOfBlock`."""
+    return "".join(word[:1].upper() + word[1:] for word in name.split("_")) or "Network"
+
+
+def annotation(values: Iterable[Value]) -> str:
+    """The type of a parameter that has these values."""
+    kinds = {_kind(value) for value in values}
+    if kinds >= {"float", "int"}:
+        kinds.discard("int")
+    return " | ".join(sorted(kinds, key=lambda kind: (kind.startswith("tuple"), kind)))
+
+
+def _kind(value: Value) -> str:
+    if isinstance(value, tuple):
+        kinds = {_kind(item) for item in value}
+        if len(kinds) == 1 and len(value) not in (2, 4):
+            return f"tuple[{kinds.pop()}, ...]"
+        return f"tuple[{', '.join(map(_kind, value))}]"
+    return type(value).__name__
+
+
+# --- layout ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Something in brackets, `nn.Conv2d(3, 64, 7)`, which may be broken over several lines."""
+
+    open: str
+    items: tuple[Code, ...]
+    close: str = ")"
+
+
+Code = str | Group
+
+
+def call(name: str, *args: Code) -> Group:
+    """A call."""
+    return Group(f"{name}(", args)
+
+
+def flat(code: Code) -> str:
+    """On one line."""
+    if isinstance(code, str):
+        return code
+    return code.open + ", ".join(map(flat, code.items)) + code.close
+
+
+def named(name: str, code: Code) -> Code:
+    """A keyword argument."""
+    return f"{name}={code}" if isinstance(code, str) else Group(f"{name}={code.open}", code.items, code.close)
+
+
+def lines(code: Code, indent: int = 0, suffix: str = "") -> list[str]:
+    """A statement or an item, broken where it is too long: all items on a line of their own, or each on its own."""
+    pad = " " * indent
+    whole = flat(code) + suffix
+    if len(pad) + len(whole) <= WIDTH or isinstance(code, str):
+        return [pad + whole]
+    if not code.items:
+        return [pad + whole]
+    inner = " " * (indent + 4)
+    together = ", ".join(map(flat, code.items))
+    if len(inner) + len(together) <= WIDTH and "*[" not in together[:2]:
+        return [pad + code.open, inner + together, pad + code.close + suffix]
+    made = [pad + code.open]
+    for item in code.items:
+        made += lines(item, indent + 4, ",")
+    return [*made, pad + code.close + suffix]
+
+
+def assign(target: str, value: Code, indent: int = 0) -> list[str]:
+    """`target = value`."""
+    if isinstance(value, str):
+        return [" " * indent + f"{target} = {value}"]
+    return lines(Group(f"{target} = {value.open}", value.items, value.close), indent)

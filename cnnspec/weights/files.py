@@ -1,0 +1,186 @@
+"""Canonical weight files: safetensors, written and read one array at a time.
+
+The format is an 8-byte length, a JSON header with type, shape and place of every array, then their bytes without gaps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cnnspec.diagnostics import Report, Source, Span
+from cnnspec.weights.foreign import replacing
+from cnnspec.weights.mapping import Array, Weights
+
+VERSION = "1"
+"""Of the canonical layout, stated in a file's metadata as `cnnspec`."""
+
+ORIGIN = ("seed", "source")
+"""Which of a file's metadata say where its weights come from."""
+
+_MAX_HEADER = 100_000_000  # the format's own limit
+_MAX_RANK = 32
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
+    "F8_E5M2FNUZ": 8, "F8_E4M3FNUZ": 8, "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
+}  # fmt: skip
+FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
+"""The types that float32 is made of, and how NumPy reads them; it has no bfloat16."""
+
+
+class Entry(NamedTuple):
+    """An array in a file; `start` is the place of its first byte behind the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+
+class FileWeights(Weights):
+    """The arrays of a safetensors file, mapped into memory: read-only, unless they are converted to float32.
+
+    The file must not be written to meanwhile; one that replaces it does no harm.
+    """
+
+    def __init__(self, path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str], data: Any) -> None:
+        origin = {name: metadata[name] for name in ORIGIN if name in metadata}
+        super().__init__({key: entry.shape for key, entry in entries.items()}, origin)
+        self.path = path
+        self.entries = entries
+        self.metadata = metadata
+        self._data = data
+
+    def only(self, keys: Iterable[str]) -> FileWeights:
+        """The arrays called `keys`."""
+        return FileWeights(self.path, {key: self.entries[key] for key in keys}, self.metadata, self._data)
+
+    def __getitem__(self, key: str) -> Array:
+        """In float32, whatever kind of float the file holds. Raises `KeyError` for what is no float at all."""
+        entry = self.entries[key]
+        dtype = np.dtype(FLOATS[entry.dtype])
+        stop = entry.start + prod(entry.shape) * dtype.itemsize
+        array = self._data[entry.start : stop].view(dtype).reshape(entry.shape)
+        if entry.dtype == "BF16":  # the upper half of a float32
+            return (array.astype("<u4") << 16).view("<f4")
+        with np.errstate(over="ignore"):  # an infinity is seen when weights are written
+            return array.astype(np.float32, copy=False)
+
+
+def file_span(path: Path) -> Span:
+    """What a mistake in a file that is no text is about."""
+    return Span(Source(str(path), ""), 0, 0)
+
+
+def open_file(path: Path, report: Report) -> FileWeights | None:
+    """A safetensors file, whatever it holds. Returns None, with the reason in `report`, where it is none."""
+    span = file_span(path)
+    try:
+        if not path.is_file():  # a pipe would not end
+            what = "is not a file" if path.exists() else "does not exist"
+            report.add("no-file", f"`{path}` {what}", span)
+            return None
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            length = int.from_bytes(file.read(8), "little")
+            header = file.read(length) if 2 <= length <= min(_MAX_HEADER, size - 8) else b""
+        entries, metadata = _read_header(header, size - 8 - length)
+        data = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.empty(0, np.uint8)
+    except OSError as error:
+        report.add("unreadable-file", f"`{path}` cannot be read: {error.strerror or error}", span)
+    except _Corrupt as error:
+        report.add("bad-weight-file", f"`{path}` is not a whole safetensors file: {error}", span)
+    else:
+        return FileWeights(path, entries, metadata, data)
+    return None
+
+
+class _Corrupt(Exception):
+    """What contradicts the format."""
+
+
+def _read_header(header: bytes, size: int) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Entries and metadata, checked against the `size` of all bytes behind the header."""
+    if not header:
+        raise _Corrupt("it does not begin with the length of a header")
+    try:
+        content = json.loads(header.decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        raise _Corrupt("its header is not JSON") from None
+    if not isinstance(content, dict):
+        raise _Corrupt("its header is not a JSON object")
+    metadata = content.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _Corrupt("its metadata are not text")
+    end = 0
+    entries = {}
+    for key, (entry, stop) in sorted(
+        ((key, _read_entry(key, value)) for key, value in content.items()),
+        key=lambda item: (item[1][0].start, item[1][1]),
+    ):
+        if entry.start != end:
+            raise _Corrupt(f"the bytes of `{key[:200]}` begin at {entry.start} and not at {end}")
+        entries[key], end = entry, stop
+    if end != size:
+        raise _Corrupt(f"its arrays take {end:,} bytes, it has {size:,}")
+    return {key: entries[key] for key in content}, metadata
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise _Corrupt("a key of its header is there twice")
+    return content
+
+
+def _read_entry(key: str, value: Any) -> tuple[Entry, int]:
+    """An entry, and where its bytes end."""
+    match value:
+        case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(stop)]} if (
+            dtype in _BITS and len(shape) <= _MAX_RANK and all(type(n) is int and n >= 0 for n in shape)
+        ):
+            bits = prod(shape) * _BITS[dtype]
+            if bits % 8 == 0 and stop - start == bits // 8:
+                return Entry(dtype, tuple(shape), start), stop
+    raise _Corrupt(f"the header's entry of `{key[:200]}` makes no sense")
+
+
+def write_file(path: Path, weights: Weights, keys: list[str], origin: Mapping[str, str]) -> list[str]:
+    """Write the arrays called `keys`, in this order and in float32; at once, so that a file is never there half.
+
+    Returns the keys of those that hold an infinity or a NaN.
+    """
+    odd = []
+    try:
+        with replacing(path) as part, part.open("wb") as file:
+            file.write(_header({key: weights.shapes[key] for key in keys}, origin))
+            for key in keys:
+                array = np.asarray(weights[key], "<f4", "C")
+                assert array.shape == weights.shapes[key], f"{key} is {array.shape}, not {weights.shapes[key]}"
+                if not _finite(array):
+                    odd.append(key)
+                file.write(array.reshape(-1).view(np.uint8).data)
+    except OSError as error:  # about the file that was asked for
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    return odd
+
+
+def _finite(array: Array) -> bool:
+    with np.errstate(invalid="ignore"):  # both ends are NaN where one value is
+        return not array.size or bool(np.isfinite([array.min(), array.max()]).all())
+
+
+def _header(shapes: Mapping[str, tuple[int, ...]], origin: Mapping[str, str]) -> bytes:
+    content: dict[str, Any] = {"__metadata__": {"cnnspec": VERSION, **origin}}
+    end = 0
+    for key, shape in shapes.items():
+        start, end = end, end + 4 * prod(shape)
+        content[key] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(content, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the arrays are aligned
+    return len(text).to_bytes(8, "little") + text

@@ -1,0 +1,23 @@
+"""The order in which a Keras model has its layers, which is how its weight files are read back."""
+
+from __future__ import annotations
+
+from cnnspec.graph import Graph
+from cnnspec.graph.model import Node
+
+
+def keras_order(graph: Graph) -> list[Node]:
+    """The nodes, those farthest from the outputs first; equally far ones as a walk back from the outputs meets them."""
+    distance: dict[int, int] = {}
+    for node in reversed(graph.nodes):
+        here = distance.setdefault(node.index, 0)
+        for source in node.inputs:
+            distance[source.index] = max(distance.get(source.index, 0), here + 1)
+    met: dict[int, int] = {}
+    todo = [output.node for output in reversed(graph.outputs)]
+    while todo:
+        node = todo.pop()
+        if node.index not in met:
+            met[node.index] = len(met)
+            todo.extend(reversed(node.inputs))
+    return sorted(graph.nodes, key=lambda node: (-distance[node.index], met[node.index]))

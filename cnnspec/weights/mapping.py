@@ -1,0 +1,50 @@
+"""Weights by parameter key, made or read one at a time."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+class Weights(Mapping[str, Array]):
+    """Arrays in canonical layout by key. None is kept: what needs one twice should hold on to it.
+
+    `origin` says where they come from, as `{"seed": "0"}`; files state it.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], origin: Mapping[str, str]) -> None:
+        self.shapes = dict(shapes)
+        self.origin = dict(origin)
+
+    @abstractmethod
+    def __getitem__(self, key: str) -> Array: ...
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __contains__(self, key: object) -> bool:  # Mapping's own would make the array
+        return key in self.shapes
+
+    def __repr__(self) -> str:
+        origin = "".join(f", {name} {value}" for name, value in self.origin.items())
+        return f"<{type(self).__name__}: {len(self)} arrays{origin}>"
+
+
+class Given(Weights):
+    """Arrays that are there already, or in a mapping of another kind."""
+
+    def __init__(self, arrays: Mapping[str, Any], origin: Mapping[str, str]) -> None:
+        super().__init__({key: tuple(np.shape(array)) for key, array in arrays.items()}, origin)
+        self._arrays = arrays
+
+    def __getitem__(self, key: str) -> Array:
+        return np.asarray(self._arrays[key], np.float32)

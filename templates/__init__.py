@@ -1,0 +1,1 @@
+"""Jinja2 templates: the shape of the generated files."""
