@@ -13,12 +13,13 @@ from cnnspec.spec.locate import DEFAULT, find
 from cnnspec.spec.locate import zoo as zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from os import PathLike
 
     from cnnspec.spec.document import Spec
     from cnnspec.spec.recipe import Recipe
     from cnnspec.summary import Summary
+    from cnnspec.verify import Verification
     from cnnspec.weights.mapping import Weights
 
 
@@ -62,8 +63,9 @@ class Net:
         from cnnspec.weights.initial import initial_weights
 
         recipe = self.recipe
-        first = recipe.seed if recipe else 0
-        return initial_weights(self.graph, first if seed is None else seed, recipe and recipe.initializers)
+        if seed is None:
+            seed = recipe.seed if recipe else 0
+        return initial_weights(self.graph, seed, recipe.initializers if recipe else None)
 
     def load_weights(self, file: str | PathLike[str], *, training: bool = False) -> Weights:
         """The weights in a canonical file, or in one of another project: `torchvision:FILE`, `keras:FILE`.
@@ -121,6 +123,19 @@ class Net:
             )
         )
         return written
+
+    def verify(
+        self, weights: Mapping[str, Any] | None = None, *, seed: int = 0, backends: Sequence[str] | None = None
+    ) -> Verification:
+        """Whether backends compute what the reference says, layer by layer, and the same gradients.
+
+        Images come from `seed`, and weights too unless they are given: ones that leave no layer without effect.
+        `backends` names the ones to compare; without it, all that are installed are. Raises `SpecError` where these are
+        not the network's weights, `MissingDependency` where a framework is asked for that is not installed.
+        """
+        from cnnspec.verify import verify
+
+        return verify(self.graph, weights, seed=seed, only=backends)
 
     def __repr__(self) -> str:
         return f"<cnnspec.Net {self.name}: {self.graph.input.shape}, {len(self.graph.nodes)} layers>"

@@ -232,13 +232,48 @@ def export(
         raise typer.BadParameter("these are initial weights or read ones, not both", param_hint="--seed and --weights")
     net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
     source = net.weights(seed) if weights is None else net.load_weights(weights)
-    written = net.export(
-        output, source, precision=precision.value, preprocess=preprocess, probabilities=probabilities
-    )
+    written = net.export(output, source, precision=precision.value, preprocess=preprocess, probabilities=probabilities)
     if net.warnings:
         _complain(net.warnings)
     for file in written:
         print(f"wrote {file}")
+
+
+@app.command()
+def verify(
+    spec: Spec = _DEFAULT_SPEC,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="[FORMAT:]FILE", help="Trained weights, as of `weights --from`.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of the images, and of weights that are not given.")
+    ] = 0,
+    backends: Annotated[
+        str | None, typer.Option("--backends", metavar="NAME,...", help="What to compare; all installed if none.")
+    ] = None,
+    transfer: Annotated[
+        str | None, typer.Option("--transfer", metavar="CASE", help="Verify the network under a transfer case.")
+    ] = None,
+    set_: SetOption = None,
+    format: Annotated[ListFormat, typer.Option("--format", help="How it is printed.")] = ListFormat.text,
+) -> None:
+    """Check that every backend computes the same, layer by layer, and the same gradients."""
+    import json
+
+    from cnnspec.api import load
+
+    net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
+    given = None if weights is None else net.load_weights(weights)
+    result = net.verify(given, seed=seed, backends=None if backends is None else _backends(backends))
+    if format is ListFormat.json:
+        print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        print(result.to_text(_width()))
+    if complaints := [*net.warnings, *result.diagnostics()]:
+        sys.stdout.flush()  # it comes first where both go to one place
+        _complain(complaints)
+    if not result.agrees:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -253,6 +288,7 @@ def predict(
 ) -> None:
     """Classify images with an exported network."""
     import json
+    from dataclasses import asdict
     from pathlib import Path
 
     from cnnspec.lower.backend import backends
@@ -264,7 +300,7 @@ def predict(
             failed = True
             print(f"error: {image}: {error}", file=sys.stderr)
         elif format is ListFormat.json:
-            print(json.dumps({"image": image, "top": [guess._asdict() for guess in guesses]}, ensure_ascii=False))
+            print(json.dumps({"image": image, "top": [asdict(guess) for guess in guesses]}, ensure_ascii=False))
         else:
             print(image)
             for rank, guess in enumerate(guesses, 1):
@@ -326,6 +362,17 @@ def _case(transfer: str | None) -> str:
     if transfer is not None and not transfer.strip():
         raise typer.BadParameter("the name of a case is needed, this is empty", param_hint="--transfer")
     return transfer or ""
+
+
+def _backends(text: str) -> list[str]:
+    from cnnspec.verify.run import verifiable
+
+    names = [name.strip() for name in text.split(",")]
+    choices = verifiable()
+    for name in names:
+        if name not in choices:
+            raise typer.BadParameter(f"`{name}` is none of {', '.join(choices)}", param_hint="--backends")
+    return names
 
 
 def _width() -> int | None:

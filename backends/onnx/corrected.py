@@ -13,14 +13,14 @@ import numpy as np
 from onnx.reference.op_run import OpRun
 
 
-class Erf(OpRun):
+class Erf(OpRun):  # type: ignore[misc]  # of a package without types
     """The error function of doubles."""
 
     def _run(self, x: Any) -> tuple[Any]:
         return (np.vectorize(erf, otypes=[x.dtype])(x),)
 
 
-class ConvTranspose(OpRun):
+class ConvTranspose(OpRun):  # type: ignore[misc]
     """Every pixel adds a kernel to the output, `strides` apart."""
 
     def _run(self, x: Any, weight: Any, bias: Any = None, **attributes: Any) -> tuple[Any]:

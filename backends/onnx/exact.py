@@ -15,25 +15,25 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
 
-def leaky_relu(layer: Layer) -> str:
+def _leaky_relu(layer: Layer) -> str:
     return layer.emit("PRelu", layer.x, layer.numbers(layer.attrs["slope"], "slope"))
 
 
-def elu(layer: Layer) -> str:
-    return _elu(layer, layer.attrs["alpha"])
+def _elu(layer: Layer) -> str:
+    return _exponential(layer, layer.attrs["alpha"])
 
 
-def selu(layer: Layer) -> str:
-    return _times(layer, _elu(layer, _SELU_ALPHA), _SELU_SCALE)
+def _selu(layer: Layer) -> str:
+    return _times(layer, _exponential(layer, _SELU_ALPHA), _SELU_SCALE)
 
 
-def _elu(layer: Layer, alpha: float) -> str:
+def _exponential(layer: Layer, alpha: float) -> str:
     zero = layer.numbers(0.0, "zero")
     below = layer.emit("Sub", layer.emit("Exp", layer.emit("Min", layer.x, zero)), layer.numbers(1.0, "one"))
     return layer.emit("Add", layer.emit("Max", layer.x, zero), _times(layer, below, alpha))
 
 
-def gelu(layer: Layer) -> str:
+def _gelu(layer: Layer) -> str:
     """x/2 · (1 + erf(x/√2)), or its approximation x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³)))."""
     if layer.attrs["approximate"]:
         cube = layer.emit("Mul", layer.x, layer.emit("Mul", layer.x, layer.x))
@@ -44,20 +44,20 @@ def gelu(layer: Layer) -> str:
     return layer.emit("Mul", _times(layer, layer.x, 0.5), layer.emit("Add", part, layer.numbers(1.0, "one")))
 
 
-def mish(layer: Layer) -> str:
+def _mish(layer: Layer) -> str:
     return layer.emit("Mul", layer.x, layer.emit("Tanh", layer.emit("Softplus", layer.x)))
 
 
-def hard_sigmoid(layer: Layer) -> str:
+def _hard_sigmoid(layer: Layer) -> str:
     shifted = layer.emit("Add", _times(layer, layer.x, 1 / 6), layer.numbers(0.5, "half"))
     return layer.emit("Clip", shifted, layer.numbers(0.0, "low"), layer.numbers(1.0, "high"))
 
 
-def hard_swish(layer: Layer) -> str:
-    return layer.emit("Mul", layer.x, hard_sigmoid(layer))
+def _hard_swish(layer: Layer) -> str:
+    return layer.emit("Mul", layer.x, _hard_sigmoid(layer))
 
 
-def lrn(layer: Layer) -> str:
+def _lrn(layer: Layer) -> str:
     """The sum over neighbouring channels as a 1×1 convolution with a band of ones."""
     channels, reach = layer.shape.channels, layer.attrs["size"] // 2
     band = [[[[float(abs(i - j) <= reach)]] for j in range(channels)] for i in range(channels)]
@@ -71,12 +71,12 @@ def _times(layer: Layer, x: str, factor: float) -> str:
 
 
 EXACT: dict[str, Lowering] = TABLE | {
-    "elu": elu,
-    "gelu": gelu,
-    "hard_sigmoid": hard_sigmoid,
-    "hard_swish": hard_swish,
-    "leaky_relu": leaky_relu,
-    "lrn": lrn,
-    "mish": mish,
-    "selu": selu,
+    "elu": _elu,
+    "gelu": _gelu,
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": _hard_swish,
+    "leaky_relu": _leaky_relu,
+    "lrn": _lrn,
+    "mish": _mish,
+    "selu": _selu,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from errno import EISDIR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,12 +23,14 @@ _PIECE = 1 << 20  # values converted at a time
 def write_model(model: Model, path: Path, limit: int = LIMIT) -> list[Path]:
     """Write `path`, and `path`.data where the weights exceed `limit` bytes; returns what was written."""
     outside = [t for t in model.tensors if t.weight] if sum(t.nbytes for t in model.tensors) > limit else []
-    data = path.with_name(f"{path.name}.data")
+    data = path.parent / f"{path.name}.data"
     places = _places(outside, data.name)
     parts, end = model_parts(model, places)
     targets = [data, path] if outside else [path]
-    drafts = [target.with_name(f".{target.name}.{os.getpid()}.part") for target in targets]
+    drafts = [target.parent / f".{target.name}.{os.getpid()}.part" for target in targets]
     try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
         with drafts[-1].open("wb") as file:
             for head, tensor in parts:
                 file.write(head)
@@ -39,6 +42,8 @@ def write_model(model: Model, path: Path, limit: int = LIMIT) -> list[Path]:
                     file.seek(places[tensor.name].offset)
                     _write_values(tensor, file)
         _publish(drafts, targets)
+    except OSError as error:  # about the file that was asked for, not about its draft
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         for draft in drafts:
             draft.unlink(missing_ok=True)
@@ -87,7 +92,7 @@ def _pieces(tensor: Tensor) -> Iterator[Any]:
     if values.size * wanted.itemsize != tensor.nbytes:
         raise ValueError(f"`{tensor.name}` has {values.size} values, and not the shape {tensor.shape}")
     if values.dtype == wanted:
-        yield memoryview(values.view(np.uint8))
+        yield values.view(np.uint8).data
         return
     for start in range(0, values.size, _PIECE):
         piece = values[start : start + _PIECE]
@@ -95,4 +100,4 @@ def _pieces(tensor: Tensor) -> Iterator[Any]:
             converted = piece.astype(wanted)
         if wanted.kind == "f" and not np.isfinite(converted).all() and np.isfinite(piece).all():
             raise OverflowError(f"`{tensor.name}` has values of up to {abs(piece).max():.3g}, beyond {tensor.dtype}")
-        yield memoryview(converted.view(np.uint8))
+        yield converted.view(np.uint8).data

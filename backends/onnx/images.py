@@ -9,11 +9,10 @@ from cnnspec.backends.onnx.preprocess import is_exact
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
+    from PIL.Image import Image as Picture
 
     from cnnspec.spec.sections import PreprocessSection
 
-    Picture = Image.Image
     Array = np.ndarray[Any, Any]
 
 _MODES = {1: "L", 3: "RGB"}

@@ -47,7 +47,7 @@ class _Lowering:
     def run(self, preprocess: bool, probabilities: bool) -> Model:
         results = self.results(probabilities)
         self.names |= {INPUT, IMAGE, *results}
-        wanted = {}  # the outputs that a layer computes under their own names
+        wanted: dict[int, str] = {}  # the outputs that a layer computes under their own names
         if self.outside == self.dtype:
             for output, name in zip(self.graph.outputs, results, strict=True):
                 if name != PROBABILITIES or output.node.canonical().kind == "softmax":

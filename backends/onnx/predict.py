@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn
@@ -23,12 +24,13 @@ _PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 _NEEDS = {
-    "cuda": "it needs an NVIDIA GPU with its driver, and the CUDA and cuDNN libraries that onnxruntime-gpu was built for",
+    "cuda": "it needs an NVIDIA GPU with its driver, and CUDA and cuDNN as onnxruntime-gpu was built for",
     "tensorrt": "it needs what `cuda` needs, and the TensorRT libraries",
 }
 
 
-class Guess(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Guess:
     """One class of an image."""
 
     index: int
@@ -58,7 +60,9 @@ class Classifier:
         try:
             self.description = read(self.session.get_modelmeta().custom_metadata_map)
         except ValueError as error:
-            _refuse("bad-model", f"`{model}` does not say what it takes: {error}", model, "export it with `cnnspec export`")
+            _refuse(
+                "bad-model", f"`{model}` does not say what it takes: {error}", model, "export it with `cnnspec export`"
+            )
         given, result = self.session.get_inputs()[0], self.session.get_outputs()[0]
         if len(result.shape) != 2:
             _refuse("bad-model", f"`{model}` gives maps and no classes", model)
@@ -84,7 +88,8 @@ class Classifier:
         try:
             (scores,) = self.session.run([self.output], {self.input: x})
         except Exception as error:  # the runtime's own types: an image that preprocessing inside the model cannot take
-            raise BadImage(f"the model cannot take its {image.height}×{image.width} pixels: {error}") from error
+            reason = str(error).partition("\n")[0]
+            raise BadImage(f"the model cannot take its {image.height}×{image.width} pixels: {reason}") from error
         values = scores[0].astype(np.float64)
         if self.output != PROBABILITIES:
             values = np.exp(values - values.max())
@@ -95,10 +100,11 @@ class Classifier:
 
 
 def _check_packages(provider: Provider) -> None:
+    extra = "onnx" if provider == "cpu" else "gpu"
     if find_spec("onnxruntime") is None:
-        raise MissingDependency("onnxruntime", "onnx") if provider == "cpu" else MissingDependency("onnxruntime-gpu", "gpu")
+        raise MissingDependency("onnxruntime" if provider == "cpu" else "onnxruntime-gpu", extra)
     if find_spec("PIL") is None:
-        raise MissingDependency("pillow", "onnx" if provider == "cpu" else "gpu")
+        raise MissingDependency("pillow", extra)
     import onnxruntime
 
     if _PROVIDERS[provider] not in onnxruntime.get_available_providers():

@@ -12,18 +12,16 @@ if TYPE_CHECKING:
     from cnnspec.spec.sections import PreprocessSection
 
 _MODES: dict[str, dict[str, Attribute]] = {
-    # Pillow takes the pixel under the centre, and 0.5 for the cubic's free parameter
+    # Pillow takes the pixel under the centre and −0.5 for the cubic's parameter, and counts nothing outside the image
     "nearest": {"mode": "nearest", "nearest_mode": "round_prefer_ceil"},
-    "bilinear": {"mode": "linear", "antialias": 1},
-    "bicubic": {"mode": "cubic", "cubic_coeff_a": -0.5, "antialias": 1},
+    "bilinear": {"mode": "linear", "antialias": 1, "exclude_outside": 1},
+    "bicubic": {"mode": "cubic", "cubic_coeff_a": -0.5, "antialias": 1, "exclude_outside": 1},
 }
 
 
 def is_exact(section: PreprocessSection) -> bool:
     """Whether `resize` is the size itself, and not that of the shorter side."""
-    return section.resize is not None and (
-        section.resize_to == "exact" or section.resize[0] != section.resize[1]
-    )
+    return section.resize is not None and (section.resize_to == "exact" or section.resize[0] != section.resize[1])
 
 
 def obstacle(section: PreprocessSection, shape: Shape) -> str:
@@ -49,13 +47,12 @@ def obstacle(section: PreprocessSection, shape: Shape) -> str:
 def emit_preprocessing(
     emitter: Emitter, section: PreprocessSection, shape: Shape, image: str
 ) -> tuple[str, tuple[int | str, ...]]:
-    """Add the preprocessing, and return the value that it ends in, with the axes of an image (height, width, channels).
+    """Add the preprocessing; return the value that it ends in, and the axes of an image (height, width, channels).
 
-    The pixels after a resize are rounded, as in an image file.
+    Resizing leaves whole grey levels, as in an image file: runtimes do that on bytes exactly as Pillow does.
     """
     channels, *size = shape
     x = emitter.emit("Transpose", image, perm=(0, 3, 1, 2))
-    x = emitter.emit("Cast", x, to=code("float32"))
     if section.resize:
         x = _resize(emitter, section, section.resize, x)
     if section.crop:
@@ -64,10 +61,13 @@ def emit_preprocessing(
         x = emitter.emit("Gather", x, emitter.indices((2, 1, 0), "bgr"), axis=1)
     if section.resize or section.crop:  # says what size is left, and that no other gets through
         x = emitter.emit("Reshape", x, emitter.indices((0, channels, *size), "shape"))
+    x = emitter.emit("Cast", x, to=code("float32"))
     mean, std = (v if isinstance(v, list) else [v] * channels for v in (section.mean, section.std))
     factor = [[[section.scale / s]] for s in std]
     offset = [[[-m / s]] for m, s in zip(mean, std, strict=True)]
-    x = emitter.emit("Add", emitter.emit("Mul", x, emitter.numbers(factor, "factor")), emitter.numbers(offset, "offset"))
+    x = emitter.emit(
+        "Add", emitter.emit("Mul", x, emitter.numbers(factor, "factor")), emitter.numbers(offset, "offset")
+    )
     any_size = bool(section.resize or section.crop)
     return x, ("H", "W", channels) if any_size else (*size, channels)
 
@@ -80,14 +80,16 @@ def _resize(emitter: Emitter, section: PreprocessSection, resize: tuple[int, int
         shorter = emitter.emit("ReduceMin", sides, keepdims=1)
         sizes = emitter.emit("Div", emitter.emit("Mul", sides, emitter.indices((resize[0],), "shorter")), shorter)
     whole = emitter.emit("Concat", emitter.emit("Shape", x, start=0, end=2), sizes, axis=0)
-    x = emitter.emit("Resize", x, "", "", whole, coordinate_transformation_mode="half_pixel", **_MODES[section.interpolation])
-    return emitter.emit("Clip", emitter.emit("Round", x), emitter.numbers(0.0, "low"), emitter.numbers(255.0, "high"))
+    how = _MODES[section.interpolation]
+    return emitter.emit("Resize", x, "", "", whole, coordinate_transformation_mode="half_pixel", **how)
 
 
 def _crop(emitter: Emitter, crop: tuple[int, int], x: str) -> str:
-    """From the centre; where what is left over is odd, half a pixel is rounded to the even number, as torchvision does."""
+    """From the centre; half a pixel is rounded to the even number, as torchvision does."""
     size = emitter.indices(crop, "crop")
-    spare = emitter.emit("Cast", emitter.emit("Sub", emitter.emit("Shape", x, start=2, end=4), size), to=code("float32"))
+    spare = emitter.emit(
+        "Cast", emitter.emit("Sub", emitter.emit("Shape", x, start=2, end=4), size), to=code("float32")
+    )
     half = emitter.emit("Round", emitter.emit("Mul", spare, emitter.numbers(0.5, "half")))
     start = emitter.emit("Cast", half, to=code("int64"))
     return emitter.emit("Slice", x, start, emitter.emit("Add", start, size), emitter.indices((2, 3), "axes"))

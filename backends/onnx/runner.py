@@ -51,4 +51,4 @@ def _evaluator(path: Path) -> Any:
 
     from cnnspec.backends.onnx.corrected import OPERATORS
 
-    return ReferenceEvaluator(onnx.load(path), new_ops=OPERATORS).run  # type: ignore[arg-type]
+    return ReferenceEvaluator(onnx.load(path), new_ops=OPERATORS).run

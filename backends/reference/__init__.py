@@ -6,7 +6,7 @@ It is what the other backends are compared with, and is written to be read, not 
 from collections.abc import Collection
 
 from cnnspec.backends.reference.run import Reference
-from cnnspec.backends.reference.table import TABLE
+from cnnspec.backends.reference.table import TABLE, apply
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import Precision, Weights
 
@@ -17,6 +17,9 @@ class _Backend:
     packages: tuple[str, ...] = ("numpy",)
     kinds: Collection[str] = TABLE.keys()
     precisions: tuple[Precision, ...] = ("float64", "float32")
+
+    apply = staticmethod(apply)
+    """One layer by itself."""
 
     def runner(self, graph: Graph, weights: Weights, precision: Precision) -> Reference:
         """The inference graph with `weights`, ready to run."""

@@ -1,1 +1,55 @@
-"""The torch backend."""
+"""PyTorch: a printer of `nn.Module`s, and the models that its text makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cnnspec.backends.torch.table import TABLE
+from cnnspec.graph import Graph
+from cnnspec.lower.backend import Precision, Weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from cnnspec.backends.torch.run import TorchRunner
+    from cnnspec.lower.program import Program
+
+
+class Torch:
+    """The backend as the core sees it."""
+
+    name = "torch"
+    extra = "torch"
+    packages = ("torch",)
+    kinds = TABLE.keys()
+    precisions: ClassVar[tuple[Precision, ...]] = ("float64", "float32")
+
+    def source(self, program: Program) -> str:
+        """The text of `model.py`."""
+        from cnnspec.backends.torch.printer import source
+
+        return source(program)
+
+    def build(self, program: Program, weights: Weights | None = None) -> torch.nn.Module:
+        """The live model that the text makes, with `weights` loaded; with none, as PyTorch starts it."""
+        from cnnspec.backends.torch.run import build
+
+        return build(program, self.source(program), weights)
+
+    def runner(self, graph: Graph, weights: Weights, precision: Precision) -> TorchRunner:
+        """The inference graph with `weights`, ready to run."""
+        from cnnspec.backends.torch.run import TorchRunner
+
+        return TorchRunner(graph.inference(), weights, precision)
+
+    def gradients(
+        self, graph: Graph, weights: Weights, images: Any, cotangents: Mapping[str, Any], precision: Precision
+    ) -> dict[str, Any]:
+        """The gradient of Σ output·cotangent by every parameter that trains, in training mode without dropout."""
+        from cnnspec.backends.torch.run import gradients
+
+        return gradients(graph, weights, images, cotangents, precision)
+
+
+BACKEND = Torch()

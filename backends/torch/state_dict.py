@@ -58,4 +58,6 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write arrays as a state dict."""
     import torch
 
-    torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)
+    # a tensor is never read-only
+    own = {name: array if array.flags.writeable else array.copy() for name, array in state.items()}
+    torch.save({name: torch.from_numpy(array) for name, array in own.items()}, path)

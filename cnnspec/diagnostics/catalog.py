@@ -105,6 +105,7 @@ CATALOG: dict[str, Entry] = {
     "not-finite": _warning("Weights hold infinities or NaN."),
     # backends
     "unsupported-op": _error("The backend has no such layer."),
+    "disagreement": _error("A backend computes something else than the reference, or another gradient."),
     # exported files
     "no-preprocess": _error("Preprocessing is to be part of a file, and there is none, or it cannot be."),
     "out-of-range": _error("A weight is too large for the precision that is asked for."),

@@ -16,12 +16,10 @@ from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
 
 if TYPE_CHECKING:
-
     from cnnspec.lower.program import Program
 
 GROUP = "cnnspec.backends"
 
-Array = Any if not TYPE_CHECKING else "np.ndarray[Any, Any]"
 Weights = Mapping[str, Any]
 """Arrays in canonical layout by parameter path, `layer1.0.conv1.weight`."""
 Precision = Literal["float32", "float64"]
@@ -76,6 +74,16 @@ class CodeBackend(Backend, Protocol):
 
     def build(self, program: Program, weights: Weights | None = None) -> Any:
         """The live model that the text makes, with `weights` loaded; with none, as the framework starts it."""
+        ...
+
+    def gradients(
+        self, graph: Graph, weights: Weights, images: Any, cotangents: Mapping[str, Any], precision: Precision
+    ) -> dict[str, Any]:
+        """The gradient of Σ output·cotangent by every trainable parameter, in canonical layout, by its key.
+
+        The network is in training mode, with batch statistics and the heads that exist in training only, but dropout
+        is off. `cotangents` has an array for every output of the network, by the path of its layer.
+        """
         ...
 
 

@@ -6,13 +6,13 @@ Where uses differ by more than values can say (another activation, a missing nor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from functools import reduce
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
-from cnnspec.expr import Binary, Const, Expr, Index, ListOf, Ref, Template, Value, variables
+from cnnspec.expr import Binary, Const, Expr, Index, ListOf, Template, Value, variables
 from cnnspec.graph import Graph, Instance, Node
 from cnnspec.lower import program as p
 from cnnspec.lower.globals import kept_parameters
@@ -20,8 +20,7 @@ from cnnspec.lower.ops import fold_op
 from cnnspec.lower.program import Definition, Head, Parameter, Program, Step, Tensor
 from cnnspec.lower.scope import CARRIED, Scope, Unfoldable, alike
 from cnnspec.lower.symbols import ONE, ZERO, binary, both, const, first, mentions, ref, simplify
-from cnnspec.ops import Shape
-from cnnspec.spec.layers import Arg, BlockLayer, Layer, ResidualLayer, StageLayer
+from cnnspec.spec.layers import Arg, Layer, ResidualLayer, StageLayer
 
 Rows = list[list[Instance]]
 """For each element, the instances of one entry: one, none where it is left out, several where it is repeated."""
@@ -39,8 +38,10 @@ class _Folder:
         self.folded: dict[int, tuple[Definition, int]] = {}  # of an instance: its definition, and which use it is
         self.readers: dict[int, list[list[Node]]] = {}  # of a definition: for each input, the node that each use reads
         self.definitions: list[Definition] = []
+        self.kept = kept_parameters(graph)
         self.names: set[str] = set()
         self.signatures: dict[tuple[int, bool], Any] = {}
+        self.outputs = {output.name for output in graph.outputs}
         self.opened = _read_from_outside(graph)
         for instance in _instances(graph.root):
             if (key := _group_key(instance)) is not None:
@@ -48,7 +49,7 @@ class _Folder:
 
     def program(self) -> Program:
         spec, root = self.graph.spec, self.graph.root
-        kept = kept_parameters(self.graph)
+        kept = self.kept
         network = Definition(spec.name, "network")
         network.parameters = [Parameter(name, (value,), value) for name, value in kept.items()]
         scope = Scope(network, set(kept), {}, [dict(root.values)], [0], 1)
@@ -63,7 +64,8 @@ class _Folder:
         title = ": ".join(text for text in (spec.name, spec.description) if text)
         if spec.cite:
             title = f"{title} ({spec.cite})"
-        return Program(spec.name, title, self.graph.input.shape, [*self.definitions, network], heads)
+        ends = tuple(output.node for output in self.graph.outputs)
+        return Program(spec.name, title, self.graph.input.shape, [*self.definitions, network], heads, ends)
 
     # ---- definitions
 
@@ -108,6 +110,7 @@ class _Folder:
             names = dict.fromkeys(some.layer.each)
         elif some.kind == "output":
             kind = "head"
+            names = dict.fromkeys(self.kept)
         if kind in ("stage", "list"):
             names |= dict.fromkeys(_variables_around(some))
         definition = Definition("", kind, some.block.description if some.block else "")
@@ -178,6 +181,8 @@ class _Folder:
         flow = [_arrives(container) for container in containers]
         position: Expr = ZERO
         for rows in _entries(containers):
+            if all(row and row[0].kind == "output" and row[0].path not in self.outputs for row in rows):
+                continue  # a head that this graph does without
             made = self.entry(rows, containers, scope, position if numbered else const(""), flow)
             steps += made.steps
             flow = [_gives(row[-1]) if row else before for row, before in zip(rows, flow, strict=True)]
@@ -224,8 +229,8 @@ class _Folder:
             x = scope.tensor([_arrives(i) for i in instances])
             return self.sequence(instances, path, self.body(instances, scope, x, numbered=True), scope)
         if some.kind in ("branches", "residual"):
-            listed = position != const("") and instances[0].path != bases[0]
-            if (listed or scope.iterations) and not any(id(i) in self.opened for i in instances):
+            own = instances[0].path != bases[0] or bool(scope.iterations)  # a path of its own, a text of its own
+            if own and not any(id(i) in self.opened for i in instances):
                 return self.call(instances, bases, scope, position)
             return self.structure(instances, bases, scope, position)
         raise Unfoldable(f"{some.kind} at {some.path}")
@@ -235,9 +240,7 @@ class _Folder:
         inputs = _outer_inputs(steps) or [output]
         return p.Sequence(path, steps, inputs, output)
 
-    def optional(
-        self, rows: Rows, containers: list[Instance], scope: Scope, position: Expr, flow: list[Node]
-    ) -> _Made:
+    def optional(self, rows: Rows, containers: list[Instance], scope: Scope, position: Expr, flow: list[Node]) -> _Made:
         """An entry that some elements leave out."""
         there = [bool(row) for row in rows]
         present = [e for e, is_there in enumerate(there) if is_there]
@@ -287,7 +290,9 @@ class _Folder:
             exprs = [_given(instance, parameter.name) for instance in instances]
             if parameter.name == "in_channels":
                 exprs = [inputs[0].channels] * len(instances)
-            elif parameter.default is not None and exprs[0] is None and all(alike(v, parameter.default) for v in values):
+            elif (
+                parameter.default is not None and exprs[0] is None and all(alike(v, parameter.default) for v in values)
+            ):
                 continue
             expr = scope.express(values, exprs, parameter.name)
             if parameter.default is None or expr != const(parameter.default):
@@ -556,7 +561,8 @@ def _shortcut(residual: Instance) -> Instance | None:
     """The instance that stands in a residual's shortcut, if one does."""
     assert isinstance(residual.layer, ResidualLayer)
     for child in _children(residual):
-        if child.kind == "shortcut" or (child.layer and child.layer.key is residual.layer.shortcut_span):
+        projected = child.layer is not None and child.layer.key is residual.layer.shortcut_span
+        if child.kind == "shortcut" or (projected and child.layer is not residual.layer.add):
             return child
     return None
 
@@ -627,8 +633,10 @@ def _name(uses: list[Instance]) -> str:
         words = "".join(str(part.value) for part in parts if isinstance(part, Const))
         return words.strip("_0123456789") or "stage"
     if some.kind == "output":
-        return os.path.commonprefix([use.path for use in uses]).rstrip("_0123456789") or "head"
-    return some.kind.removesuffix("es")
+        return "".join(takewhile(lambda c: c not in "_0123456789", some.path)) or "head"
+    if some.layer and some.layer.name and some.layer.name.constant:
+        return some.path.rpartition(".")[2]
+    return "residual" if isinstance(some.layer, ResidualLayer) else "branches"
 
 
 def _variables_around(instance: Instance) -> list[str]:

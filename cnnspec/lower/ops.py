@@ -21,13 +21,20 @@ def fold_op(nodes: list[Node], bases: list[str], scope: Scope, position: Expr) -
     kind, attrs = canonical[0]
     if any(other.kind != kind or other.attrs.keys() != attrs.keys() for other in canonical):
         raise Unfoldable(f"{nodes[0].path} is another op elsewhere")
+    texts = {
+        (type(node.input_shapes[0]), form.attrs.get("divisor")) for node, form in zip(nodes, canonical, strict=True)
+    }
+    if len(texts) > 1:
+        raise Unfoldable(f"{nodes[0].path} is written otherwise elsewhere")
     path = scope.path([node.path for node in nodes], bases, position)
     inputs = [scope.tensor([node.inputs[at] for node in nodes]) for at in range(len(nodes[0].inputs))]
     if any(len(node.inputs) != len(inputs) for node in nodes):
         raise Unfoldable(f"{nodes[0].path} has another number of inputs elsewhere")
     op = Op(kind, path, {}, const(0), inputs, Tensor("x", tuple(n.shape for n in nodes), None), bool(nodes[0].params))
+    op.nodes = tuple(nodes)
     for name in attrs:
         values = [collapsed(form.attrs[name]) for form in canonical]
+        op.values[name] = tuple(values)
         op.attrs[name] = scope.express(values, [_written(node, name) for node in nodes], _hint(nodes[0], name))
     if op.weighted:
         op.channels = scope.channels(inputs[0], [node.input_shapes[0] for node in nodes])
@@ -84,10 +91,16 @@ def _channels(op: Op, nodes: list[Node], scope: Scope) -> Expr | None:
             known = [tensor.channels for tensor in op.inputs if tensor.channels is not None]
             expr = reduce(lambda a, b: binary("+", a, b), known) if len(known) == len(op.inputs) else None
         case "multiply":
-            same = [t.channels for t in op.inputs if all(s.channels == n.shape.channels for s, n in zip(t.shapes, nodes, strict=False))]  # noqa: E501
+            same = [
+                t.channels
+                for t in op.inputs
+                if all(s.channels == n.shape.channels for s, n in zip(t.shapes, nodes, strict=False))
+            ]
             expr = same[0] if same else None
         case "flatten":
-            areas = {n.shape.height * n.shape.width for n in (node.inputs[0] for node in nodes) if isinstance(n.shape, Maps)}
+            areas = {
+                n.shape.height * n.shape.width for n in (node.inputs[0] for node in nodes) if isinstance(n.shape, Maps)
+            }
             expr = binary("*", incoming, const(areas.pop())) if incoming is not None and len(areas) == 1 else incoming
     values = [node.shape.channels for node in nodes]
     if expr is not None and scope.holds(expr, values):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cnnspec.expr import Expr, Value
+from cnnspec.graph import Node
 from cnnspec.ops import Maps, Shape
 
 Path = tuple[Expr, ...]
@@ -41,7 +42,8 @@ class Op:
     """One primitive op: a canonical kind whose attributes are expressions.
 
     `channels` is the number of channels (or features) that come in, `path` where the op lies, `weighted` whether it
-    owns parameters. Pairs with equal numbers are one number.
+    owns parameters. `values` are the attributes in every use, `nodes` what it is in each. Pairs with equal numbers are
+    one number.
     """
 
     kind: str
@@ -51,6 +53,8 @@ class Op:
     inputs: list[Tensor]
     output: Tensor
     weighted: bool
+    values: dict[str, tuple[Value, ...]] = field(default_factory=dict)
+    nodes: tuple[Node, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -221,13 +225,17 @@ class Definition:
 
 @dataclass(slots=True, eq=False)
 class Program:
-    """A network as definitions, each after those that it uses, and the network itself, which comes last."""
+    """A network as definitions, each after those that it uses, and the network itself, which comes last.
+
+    `ends` are the nodes of its outputs, the main one first.
+    """
 
     name: str
     title: str
     input: Shape
     definitions: list[Definition]
     heads: list[Head]
+    ends: tuple[Node, ...]
 
     @property
     def network(self) -> Definition:

@@ -197,12 +197,17 @@ def lines(code: Code, indent: int = 0, suffix: str = "") -> list[str]:
         return [pad + code.open, inner + together, pad + code.close + suffix]
     made = [pad + code.open]
     for item in code.items:
-        made += lines(item, indent + 4, ",")
+        made += lines(item, indent + 4, "," if len(code.items) > 1 else "")
     return [*made, pad + code.close + suffix]
 
 
-def assign(target: str, value: Code, indent: int = 0) -> list[str]:
-    """`target = value`."""
-    if isinstance(value, str):
-        return [" " * indent + f"{target} = {value}"]
-    return lines(Group(f"{target} = {value.open}", value.items, value.close), indent)
+def assigned(target: str, value: Code) -> Code:
+    """`target = value`, as one statement."""
+    return (
+        f"{target} = {value}" if isinstance(value, str) else Group(f"{target} = {value.open}", value.items, value.close)
+    )
+
+
+def returned(value: Code) -> Code:
+    """`return value`, as one statement."""
+    return f"return {value}" if isinstance(value, str) else Group(f"return {value.open}", value.items, value.close)

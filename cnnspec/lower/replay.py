@@ -6,7 +6,7 @@ with its path, its attributes and what it reads.
 
 from __future__ import annotations
 
-
+from collections import Counter
 from typing import NamedTuple
 
 from cnnspec.expr import Value, evaluate
@@ -37,8 +37,10 @@ def replay(program: Program, **parameters: Value) -> list[Made]:
 
 def differences(program: Program, graph: Graph) -> list[str]:
     """What the program makes otherwise than the graph says; nothing, if the folding is right."""
-    made = {op.path: op for op in replay(program)}
-    found = [f"{path}: not in the graph" for path in made.keys() - {node.path for node in graph.nodes}]
+    ops = replay(program)
+    made = {op.path: op for op in ops}
+    found = [f"{path}: made {n} times" for path, n in Counter(op.path for op in ops).items() if n > 1]
+    found += [f"{path}: not in the graph" for path in made.keys() - {node.path for node in graph.nodes}]
     for node in graph.nodes:
         kind, attrs = node.canonical()
         op = made.get(node.path)
@@ -79,7 +81,10 @@ class _Run:
                 for op in step.ops:
                     self.op(op, env, base, tensors)
             case p.Call(definition=callee):
-                args = {q.name: evaluate(step.args[q.name], env) if q.name in step.args else q.default for q in callee.parameters}  # noqa: E501
+                args = {
+                    q.name: evaluate(step.args[q.name], env) if q.name in step.args else q.default
+                    for q in callee.parameters
+                }
                 inputs = [tensors[tensor] for tensor in step.inputs]
                 tensors[step.output] = self.definition(callee, args, _path(step, env, base), inputs)
             case p.Repeat():
@@ -126,5 +131,3 @@ class _Run:
 
 def _path(step: p.Step, env: dict[str, Value], base: str) -> str:
     return ".".join([*([base] if base else []), *(str(evaluate(part, env)) for part in step.path)])
-
-

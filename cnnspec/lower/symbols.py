@@ -44,7 +44,7 @@ def binary(op: str, left: Expr, right: Expr) -> Expr:
             return other
         case "-", a, b if a == b:
             return ZERO
-        case ("+" | "-"), Binary(op="+" | "-" as inner, left=a, right=Const(value=int(m))), Const(value=int(n)):
+        case (("+" | "-"), Binary(op="+" | "-" as inner, left=a, right=Const(value=int(m))), Const(value=int(n))):
             total = (m if inner == "+" else -m) + (n if op == "+" else -n)
             return binary("+" if total >= 0 else "-", a, const(abs(total)))
     return _folded(Binary(0, 0, op, left, right))

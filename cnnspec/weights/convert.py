@@ -81,12 +81,12 @@ class ForeignWeights(Weights):
         self.close()
 
 
-def read_foreign(graph: Graph, format: str, file: str | PathLike[str]) -> ForeignWeights:
+def read_foreign(graph: Graph, format: str, file: str | PathLike[str], *, training: bool = False) -> ForeignWeights:
     """The weights in a file of `format`, one of `FORMATS`, by the keys of `graph`.
 
     Its layers have the names of the framework's own network, or those of the code that is built from the spec. Heads
-    that exist in training only may be missing, all at once. Raises `SpecError` with one error for all that is missing,
-    left over or of another shape, or for a file that cannot be read.
+    that exist in training only may be missing, all at once, unless they are needed for `training`. Raises `SpecError`
+    with one error for all that is missing, left over or of another shape, or for a file that cannot be read.
     """
     path = Path(file)
     _check_format(format)
@@ -103,7 +103,9 @@ def read_foreign(graph: Graph, format: str, file: str | PathLike[str]) -> Foreig
         if mapped and _fits(graph, format, own_names(), found):
             names = own_names()
         arrays = found.under(names)
-        targets = _needed(graph, _targets(graph, format, names), arrays)
+        targets = _targets(graph, format, names)
+        if not training:
+            targets = _needed(graph, targets, arrays)
         _check(graph, path, format, targets, arrays, has_map=mapped is not None)
         weights = ForeignWeights(path, format, targets, arrays)
         weights._stack = stack.pop_all()
@@ -291,7 +293,7 @@ def _keras_layers(graph: Graph, targets: list[_Target], names: LayerNames, weigh
     for target in targets:
         by_layer[names[target.node.path]].append(target)
     layers = []
-    for name in dict.fromkeys(names[node.path] for node in keras_order(graph)):
+    for name in dict.fromkeys(names[node.path] for node in keras_order(graph, sums_reversed=names.sums_reversed)):
         if parts := by_layer.get(name):
             kinds = list(dict.fromkeys(target.node.op.kind for target in parts))
             kind = CLASSES[kinds[0]] if len(kinds) == 1 else SEPARABLE

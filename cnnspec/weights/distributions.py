@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +35,9 @@ TRUNCATED_DEVIATION = 0.8796256610342398
 """The deviation of a standard normal distribution that is cut at ±2."""
 
 
-def draw(seed: int, key: str, size: int, standard: Callable[[Floats], Floats], mean: float, spread: float) -> Any:
+def draw(
+    seed: int, key: str, size: int, standard: Callable[[Floats], Floats], mean: float, spread: float
+) -> NDArray[np.float32]:
     """`size` values mean + spread·`standard`(u) in float32, of the stream that belongs to `seed` and `key`."""
     stream = np.random.Philox(key=stream_key(seed, key))
     out = np.empty(size, np.float32)

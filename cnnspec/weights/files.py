@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnnspec.diagnostics import Report, Source, Span
 from cnnspec.weights.foreign import replacing
@@ -20,7 +21,7 @@ from cnnspec.weights.mapping import Array, Weights
 VERSION = "1"
 """Of the canonical layout, stated in a file's metadata as `cnnspec`."""
 
-ORIGIN = ("seed", "source")
+ORIGIN = ("seed", "from")
 """Which of a file's metadata say where its weights come from."""
 
 _MAX_HEADER = 100_000_000  # the format's own limit
@@ -65,7 +66,7 @@ class FileWeights(Weights):
         entry = self.entries[key]
         dtype = np.dtype(FLOATS[entry.dtype])
         stop = entry.start + prod(entry.shape) * dtype.itemsize
-        array = self._data[entry.start : stop].view(dtype).reshape(entry.shape)
+        array: NDArray[Any] = self._data[entry.start : stop].view(dtype).reshape(entry.shape)
         if entry.dtype == "BF16":  # the upper half of a float32
             return (array.astype("<u4") << 16).view("<f4")
         with np.errstate(over="ignore"):  # an infinity is seen when weights are written

@@ -23,7 +23,7 @@ from cnnspec.spec.recipe.initializer import (
     Zeros,
 )
 from cnnspec.weights.contract import parameters
-from cnnspec.weights.distributions import TRUNCATED_DEVIATION, draw, normal, truncated_normal, uniform
+from cnnspec.weights.distributions import TRUNCATED_DEVIATION, Floats, draw, normal, truncated_normal, uniform
 from cnnspec.weights.mapping import Array, Weights
 
 
@@ -115,12 +115,12 @@ def _orthogonal(gain: float, seed: int, key: str, shape: tuple[int, ...], node: 
     if isinstance(node.op, TransposedConv):  # (input channels, outputs of the group, …): the outputs come first here
         groups = node.op.groups
         split = (groups, shape[1], shape[0] // groups, *shape[2:])
-        matrix = _orthonormal(seed, key, groups * shape[1], prod(split[2:])).reshape(split)
-        return (gain * matrix.swapaxes(1, 2).reshape(shape)).astype(np.float32)
+        matrix = _orthonormal(seed, key, groups * shape[1], prod(split[2:]))
+        return (gain * matrix.reshape(split).swapaxes(1, 2).reshape(shape)).astype(np.float32)
     return (gain * _orthonormal(seed, key, shape[0], prod(shape[1:])).reshape(shape)).astype(np.float32)
 
 
-def _orthonormal(seed: int, key: str, rows: int, columns: int) -> Any:
+def _orthonormal(seed: int, key: str, rows: int, columns: int) -> Floats:
     values = draw(seed, key, rows * columns, normal, 0.0, 1.0).astype(np.float64)
     q, r = np.linalg.qr(values.reshape(max(rows, columns), min(rows, columns)))
     q *= np.where(np.diag(r) < 0, -1.0, 1.0)

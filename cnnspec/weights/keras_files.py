@@ -53,8 +53,8 @@ def read_keras(path: Path, limit: int, stack: ExitStack) -> Layers:
     if head.startswith(_ZIP):
         source, names = _unpack(path, limit, stack)
     try:
-        file = stack.enter_context(hdf5.h5py().File(source, "r"))
-        return _saved_by_3(file, names) if "layers" in file else _legacy(file)
+        root = stack.enter_context(hdf5.h5py().File(source, "r"))
+        return _saved_by_3(root, names) if "layers" in root else _legacy(root)
     except hdf5.ERRORS as error:
         raise BadFile("is damaged: it cannot be read as HDF5") from error
 

@@ -6,8 +6,11 @@ from cnnspec.graph import Graph
 from cnnspec.graph.model import Node
 
 
-def keras_order(graph: Graph) -> list[Node]:
-    """The nodes, those farthest from the outputs first; equally far ones as a walk back from the outputs meets them."""
+def keras_order(graph: Graph, *, sums_reversed: bool = False) -> list[Node]:
+    """The nodes, those farthest from the outputs first; equally far ones as a walk back from the outputs meets them.
+
+    With `sums_reversed`, the model's sums have their terms the other way round.
+    """
     distance: dict[int, int] = {}
     for node in reversed(graph.nodes):
         here = distance.setdefault(node.index, 0)
@@ -19,5 +22,6 @@ def keras_order(graph: Graph) -> list[Node]:
         node = todo.pop()
         if node.index not in met:
             met[node.index] = len(met)
-            todo.extend(reversed(node.inputs))
+            last_first = node.op.kind == "add" and sums_reversed
+            todo.extend(node.inputs if last_first else reversed(node.inputs))
     return sorted(graph.nodes, key=lambda node: (-distance[node.index], met[node.index]))

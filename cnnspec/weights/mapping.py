@@ -47,4 +47,5 @@ class Given(Weights):
         self._arrays = arrays
 
     def __getitem__(self, key: str) -> Array:
-        return np.asarray(self._arrays[key], np.float32)
+        with np.errstate(over="ignore"):  # an infinity is seen when weights are written
+            return np.asarray(self._arrays[key], np.float32)

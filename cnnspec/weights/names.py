@@ -4,14 +4,15 @@ A map names the networks that it is for, and lists rules, `pattern: name`. Every
 top, and renames those that match it whole; the next rules see the new name. A layer that no rule renames has one name
 on both sides. In a pattern `<x>` is any text. In a name it is that text, `<x+1>` a number and one more, `<#>` the
 number of the layer among those that the rule renames, and `<_#>` that number as Keras adds it to what it has to name
-itself: nothing, then `_1`, `_2`.
+itself: nothing, then `_1`, `_2`. `sums: reversed` says that the network's sums have their terms the other way round,
+which nothing but the order of its layers shows.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
@@ -26,6 +27,7 @@ class LayerNames:
 
     names: dict[str, str]
     numbered: frozenset[str] = field(default_factory=frozenset)
+    sums_reversed: bool = False
 
     def __getitem__(self, path: str) -> str:
         return self.names.get(path, path)
@@ -47,7 +49,7 @@ def mapped_names(graph: Graph, framework: str) -> LayerNames | None:
             root = read_file(path, path.name, report)
             report.raise_errors()
             if file.stem in _networks(root):
-                return _apply(_rules(root, report), graph)
+                return replace(_apply(_rules(root, report), graph), sums_reversed=_has_reversed_sums(root))
     return None
 
 
@@ -61,6 +63,11 @@ def mapped_networks(graph: Graph, framework: str) -> list[str]:
 def _networks(root: Node | None) -> list[str]:
     networks = root.get("networks") if isinstance(root, Mapping) else None
     return [item.text for item in networks.items if isinstance(item, Scalar)] if isinstance(networks, Sequence) else []
+
+
+def _has_reversed_sums(root: Node | None) -> bool:
+    sums = root.get("sums") if isinstance(root, Mapping) else None
+    return isinstance(sums, Scalar) and sums.text == "reversed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,13 @@ class _Array:
 
     def stored(self) -> Stored:
         match self.state:
-            case [int(), tuple() as shape, _Type() as kind, int() as fortran, bytes() | str() as data] if all(
-                type(n) is int and n >= 0 for n in shape
-            ) and prod(shape) * kind.dtype.itemsize == len(data):
+            case [
+                int(),
+                tuple() as shape,
+                _Type() as kind,
+                int() as fortran,
+                bytes() | bytearray() | str() as data,
+            ] if all(type(n) is int and n >= 0 for n in shape) and prod(shape) * kind.dtype.itemsize == len(data):
                 order: Literal["F", "C"] = "F" if fortran else "C"
                 raw = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote it as text
                 return Stored(shape, lambda: np.frombuffer(raw, kind.dtype).reshape(shape, order=order))
@@ -55,6 +59,13 @@ class _Type:
     def __setstate__(self, state: Any) -> None:
         if state[1] == ">":
             self.dtype = self.dtype.newbyteorder(">")
+
+
+def _from_buffer(data: Any, kind: Any, shape: Any, order: Any) -> _Array:
+    """How the newest pickles spell an array."""
+    array = _Array()
+    array.state = (1, shape, kind, order == "F", data)
+    return array
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
@@ -86,7 +97,9 @@ class _StandIn:
 _KNOWN = {
     "numpy.core.multiarray._reconstruct": _StandIn(_Array),
     "numpy._core.multiarray._reconstruct": _StandIn(_Array),
-    "numpy.ndarray": _StandIn(_refused),  # an argument of the above; called, it would take any amount of memory
+    "numpy.core.numeric._frombuffer": _StandIn(_from_buffer),
+    "numpy._core.numeric._frombuffer": _StandIn(_from_buffer),
+    "numpy.ndarray": _StandIn(_refused),  # an argument of `_reconstruct`; called, it would take any amount of memory
     "numpy.dtype": _StandIn(_Type),
     "_codecs.encode": _StandIn(_encode),
 }

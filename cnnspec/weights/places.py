@@ -37,12 +37,11 @@ def load(place: Place, graph: Graph, report: Report, *, training: bool = False) 
     """
     if not place.format:
         return _load_canonical(place.path, graph, report, training)
-    from cnnspec.weights.convert import read_foreign
+    from cnnspec.weights.convert import read_foreign  # imports nothing of a framework, but what reads its files
 
-    arrays = read_foreign(graph, graph.spec, place.format, place.path)
-    weights = Given(arrays, {"source": place.format})
-    where = f"`{place.path}`"
-    fits = check_shapes(weights.shapes, graph, report, where, file_span(place.path), training=training)
+    weights = read_foreign(graph, place.format, place.path)
+    span = file_span(place.path)
+    fits = check_shapes(weights.shapes, graph, report, f"`{place.path}`", span, training=training)
     return weights if fits else None
 
 
@@ -82,7 +81,7 @@ def save(place: Place, weights: Mapping[str, Any], graph: Graph, report: Report)
     if place.format:
         from cnnspec.weights.convert import write_foreign
 
-        write_foreign(graph, graph.spec, place.format, place.path, given)
+        write_foreign(graph, place.format, place.path, given)
         return
     keys = [key for key in contract(graph) if key in given]
     if odd := write_file(place.path, given, keys, {"spec": graph.name, **given.origin}):

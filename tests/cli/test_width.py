@@ -76,7 +76,7 @@ def test_commands_ask_the_terminal(monkeypatch, capsys, arguments):
     assert max(map(len, out.splitlines())) <= 60
 
 
-@pytest.mark.parametrize("command", ["", "list", "validate", "summary", "init", "schema"])
+@pytest.mark.parametrize("command", ["", "list", "validate", "summary", "weights", "init", "schema"])
 def test_help_is_whole_at_80_columns(monkeypatch, capsys, command):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):

@@ -25,10 +25,11 @@ RAISERS = {
     "Exhausted", "ExprError", "OpError", "Problem", "PydanticCustomError", "UnknownValue",
     "_conflict", "_fail", "_late", "_mismatch", "_refuse", "_stop", "_unreadable", "stop",
 }  # fmt: skip
-ELSEWHERE = {"file-exists", "too-many-mistakes"} | {
+ELSEWHERE = {"disagreement", "file-exists", "too-many-mistakes"} | {
     "no-file", "bad-weight-file", "missing-weights", "left-over-weights", "weight-shape", "weight-type", "not-finite",
+    "foreign-weights",
 }  # fmt: skip
-"""Slugs of `cnnspec init`, of what takes long to provoke, and of weights: tests/cli, test_hostile.py, tests/weights."""
+"""Slugs of `cnnspec init` and `verify`, of what takes long to provoke, and of weights: tests/cli, test_hostile.py, tests/weights."""
 UNREACHABLE = ("this expression is nested too deeply",)
 """Not by any spec of the allowed size: tests/unit/test_expr.py goes there by itself."""
 

@@ -12,8 +12,7 @@ from onnx_models import drawn_weights
 
 import cnnspec
 from cnnspec import SpecError
-from cnnspec.backends.onnx import BACKEND
-from cnnspec.backends.onnx import exporter
+from cnnspec.backends.onnx import BACKEND, exporter
 from cnnspec.backends.onnx.model import IR_VERSION, OPSET
 
 SPEC = """\
@@ -182,7 +181,6 @@ def test_the_same_export_is_the_same_bytes(net, tmp_path):
     for name in ("a.onnx", "b.onnx"):
         net.export(tmp_path / name, net.weights(3), preprocess=True, probabilities=True)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
-
 
 
 @pytest.mark.parametrize(

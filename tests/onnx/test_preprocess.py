@@ -7,7 +7,6 @@ import onnx
 import onnxruntime
 import pytest
 from agreement import agree
-from onnx.reference import ReferenceEvaluator
 from PIL import Image
 
 import cnnspec
@@ -39,36 +38,30 @@ def photograph(height, width, seed=0):
 
 
 SIZES = [(61, 83), (90, 57), (200, 150), (24, 20), (13, 16)]
+RESIZES = [
+    "{resize: 30, crop: [24, 20]}",
+    "{resize: 25, crop: [24, 20], interpolation: bicubic}",
+    "{resize: [24, 20]}",
+    "{resize: [40, 31], resize_to: exact, crop: [24, 20]}",
+]
+NEAREST = "{resize: 27, crop: [24, 20], interpolation: nearest}"
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize(
-    "preprocess",
-    [
-        "{resize: 30, crop: [24, 20]}",
-        "{resize: 25, crop: [24, 20], interpolation: bicubic}",
-        "{resize: [24, 20]}",
-        "{resize: [40, 31], resize_to: exact, crop: [24, 20]}",
-        "{resize: 27, crop: [24, 20], interpolation: nearest}",
-    ],
+    ("preprocess", "size"),
+    [*((resize, size) for resize in RESIZES for size in SIZES), *((NEAREST, size) for size in SIZES[:2])],
 )
 def test_resizing_inside_the_file_is_pillow_s(preprocess, size, tmp_path):
+    """Of `nearest`, sizes where no centre of a pixel falls between two others: these are anyone's choice."""
     net = load(tmp_path, preprocess)
     net.export(tmp_path / "m.onnx", {}, preprocess=True)
     onnx.checker.check_model(tmp_path / "m.onnx", full_check=True)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     image = photograph(*size)
     (found,) = session.run(None, {"image": pixels(image)})
-    agree(found, preprocessed(image, net.spec.preprocess, (24, 20)), 1.0)  # grey levels
-
-
-@pytest.mark.parametrize("preprocess", ["{resize: 30, crop: [24, 20]}", "{resize: 26, crop: [24, 20], interpolation: bicubic}"])
-def test_and_so_says_the_reference_evaluator(preprocess, tmp_path):
-    net = load(tmp_path, preprocess)
-    net.export(tmp_path / "m.onnx", {}, preprocess=True)
-    image = photograph(61, 83)
-    (found,) = ReferenceEvaluator(tmp_path / "m.onnx").run(None, {"image": pixels(image)})
-    agree(found, preprocessed(image, net.spec.preprocess, (24, 20)), 1.0)
+    expected = preprocessed(image, net.spec.preprocess, (24, 20))
+    agree(found, expected, 1.0)  # grey levels
+    assert np.abs(found - expected).mean() < 0.2
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
@@ -84,14 +77,16 @@ def test_colours_are_scaled_channel_by_channel(order, tmp_path):
     agree(found, expected, 1e-6)
 
 
-def test_preprocessing_is_torchvision_s(tmp_path):
-    transforms = pytest.importorskip("torchvision.transforms.v2").functional
-    for size in [(61, 83), (90, 57), (47, 47)]:
-        image = photograph(*size)
-        for crop in ([24, 20], [23, 21]):
-            section = load(tmp_path, f"{{resize: 30, crop: {crop}}}").spec.preprocess
-            expected = transforms.center_crop(transforms.resize(image, [30]), crop)
-            agree(preprocessed(image, section, tuple(crop))[0], np.asarray(expected).transpose(2, 0, 1), 0)
+@pytest.mark.parametrize("size", [(61, 83), (90, 57), (47, 47)])
+@pytest.mark.parametrize("crop", [(24, 20), (23, 21)])
+def test_sizes_and_places_are_torchvision_s(size, crop, tmp_path):
+    section = load(tmp_path, f"{{resize: 30, crop: {list(crop)}}}").spec.preprocess
+    image = photograph(*size)
+    height, width = (int(30 * n / min(size)) for n in size)  # as `_compute_resized_output_size` there
+    top, left = round((height - crop[0]) / 2.0), round((width - crop[1]) / 2.0)  # as `center_crop` there
+    expected = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    expected = expected[top : top + crop[0], left : left + crop[1]]
+    agree(preprocessed(image, section, crop)[0], expected.transpose(2, 0, 1), 0)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +178,7 @@ def truncated():
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"", "no image"), (b"GIF89a", ""), (b"words", "no image"), (truncated(), "truncated")]
+    ("data", "message"), [(b"", "no image"), (b"GIF89a", "no image|unpack|read"), (b"words", "no image"), (truncated(), "truncated")]
 )
 def test_broken_files_are_bad_images(data, message, tmp_path):
     path = tmp_path / "broken.png"

@@ -1,0 +1,137 @@
+"""Which padding Keras has for a window, and pixels at edges as its layers take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+from cnnspec.expr import Conditional, Const, Expr, Index, ListOf, Ref, Value
+from cnnspec.graph import Node
+from cnnspec.lower import program as p
+from cnnspec.lower.program import Definition, Op, Program
+from cnnspec.lower.symbols import const
+from cnnspec.ops import Maps
+
+T = TypeVar("T")
+Two = tuple[int, int]
+Four = tuple[int, int, int, int]
+EdgeKind = Literal["pads", "overhang"]
+Edges = dict[tuple[Definition, str], EdgeKind]
+"""Parameters that say how many pixels there are at edges."""
+
+_ATTRIBUTES: dict[str, EdgeKind] = {"pads": "pads", "crop": "pads", "edges": "pads", "overhang": "overhang"}
+
+
+def added(node: Node, *, padded: bool = True) -> Four:
+    """Pixels around the map, (top, left, bottom, right), what overhangs among them; `padded` counts the padding."""
+    attrs = node.canonical().attrs
+    top, left, bottom, right = attrs["pads"] if padded else (0, 0, 0, 0)
+    down, across = attrs.get("overhang", (0, 0))
+    return top, left, bottom + down, right + across
+
+
+def same(op: Op, *, padded: bool = True) -> bool:
+    """Whether `padding="same"` means what the op does, in every use.
+
+    Without `padded`, the op's padding has been added to the map before.
+    """
+    return all(_same(node, padded) for node in op.nodes)
+
+
+def _same(node: Node, padded: bool) -> bool:
+    attrs = node.canonical().attrs
+    (x,) = node.input_shapes
+    assert isinstance(x, Maps)
+    pads = added(node, padded=padded)
+    for axis, size in enumerate((x.height, x.width)):
+        if not padded:
+            size += attrs["pads"][axis] + attrs["pads"][axis + 2]
+        stride = attrs["stride"][axis]
+        extent = (attrs["kernel"][axis] - 1) * attrs.get("dilation", (1, 1))[axis] + 1
+        total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+        if (pads[axis], pads[axis + 2]) != (total // 2, total - total // 2):
+            return False
+    return True
+
+
+def agreed(op: Op, value: Callable[[Node], T]) -> T | None:
+    """What is the same in every use; None where nothing is."""
+    first, *others = [value(node) for node in op.nodes]
+    return first if all(other == first for other in others) else None
+
+
+def not_negative(node: Node, depth: int = 4) -> bool:
+    """Whether a node gives nothing below zero, as far as one sees from the ops next to it."""
+    if node.op.kind in ("relu", "relu6", "sigmoid", "hard_sigmoid", "softmax"):
+        return True
+    if node.op.kind in ("max_pool", "avg_pool", "dropout", "spatial_dropout", "concat") and depth:
+        return all(not_negative(source, depth - 1) for source in node.inputs)
+    return False
+
+
+def nested(value: Value, kind: EdgeKind = "pads") -> Value:
+    """Edges in one of their short forms as ((top, bottom), (left, right))."""
+    match value:
+        case int() as n:
+            height, width = n, n
+        case (int() as h, int() as w):
+            height, width = h, w
+        case (top, left, bottom, right):
+            return (top, bottom), (left, right)
+        case _:
+            raise TypeError(value)
+    return ((0, height), (0, width)) if kind == "overhang" else ((height, height), (width, width))
+
+
+def shortest(value: Value) -> Value:
+    """Edges as Keras takes them, in the shortest form."""
+    return nested(value) if isinstance(value, tuple) and len(value) == 4 else value
+
+
+def mapped(expr: Expr, change: Callable[[Value], Value]) -> Expr:
+    """`expr` with every constant changed that it may have as its value."""
+    match expr:
+        case Const(value=value):
+            return const(change(value))
+        case Conditional(test=test, then=then, otherwise=otherwise):
+            return Conditional(0, 0, test, mapped(then, change), mapped(otherwise, change))
+        case Index(value=Const(value=tuple() as items), index=index):
+            return Index(0, 0, const(tuple(map(change, items))), index)
+        case Index(value=ListOf(items=items), index=index):
+            return Index(0, 0, ListOf(0, 0, tuple(mapped(item, change) for item in items)), index)
+    return expr
+
+
+def _direct(expr: Expr) -> list[str]:
+    """Variables whose value an expression may have."""
+    match expr:
+        case Ref(name=name):
+            return [name]
+        case Conditional(then=then, otherwise=otherwise):
+            return [*_direct(then), *_direct(otherwise)]
+    return []
+
+
+def edge_parameters(program: Program) -> Edges:
+    """Parameters that stand for pixels at edges and are not whole numbers alone: they are passed `nested`."""
+    found: Edges = {}
+
+    def note(definition: Definition, expr: Expr, kind: EdgeKind) -> None:
+        for name in _direct(expr):
+            parameter = definition.parameter(name)
+            whole = kind == "pads" and parameter and all(isinstance(value, int) for value in parameter.values)
+            if parameter and not whole:
+                found[definition, name] = kind
+
+    for definition in program.definitions:  # each comes after those that it uses
+        for step in p.walk(definition.steps):
+            if isinstance(step, p.Layer):
+                for op in step.ops:
+                    for name, kind in _ATTRIBUTES.items():
+                        if name in op.attrs:
+                            note(definition, op.attrs[name], kind)
+            elif isinstance(step, p.Call):
+                for name, expr in step.args.items():
+                    if (step.definition, name) in found:
+                        note(definition, expr, found[step.definition, name])
+    return found

@@ -1,0 +1,480 @@
+"""Modules as expressions: `nn.Conv2d(...)`, a block's class, a list of them; and the classes that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cnnspec.backends.torch.table import REQUIRED, Lowered, by_hand, construct, lower, torch_order
+from cnnspec.expr import Conditional, Const, Expr, Ref, Value, variables
+from cnnspec.lower import program as p
+from cnnspec.lower.program import Definition, Layer, Op, Program
+from cnnspec.lower.python import (
+    Code,
+    Group,
+    annotation,
+    assigned,
+    call,
+    camel,
+    identifier,
+    lines,
+    literal,
+    named,
+    text,
+)
+from cnnspec.lower.symbols import ONE, ZERO, binary, const, mentions, ref, simplify
+from cnnspec.lower.used import Used
+
+Text = Callable[[Expr], str]
+
+RESERVED = frozenset(("self", "nn", "torch", "F", "super", "math", "x", "y", "z", "u", "v", "w", "OrderedDict", "_"))
+
+_TAKEN = frozenset(
+    [
+        "T_destination",
+        "add_module",
+        "apply",
+        "bfloat16",
+        "buffers",
+        "call_super_init",
+        "children",
+        "compile",
+        "cpu",
+        "cuda",
+        "double",
+        "dump_patches",
+        "eval",
+        "extra_repr",
+        "float",
+        "forward",
+        "get_buffer",
+        "get_extra_state",
+        "get_parameter",
+        "get_submodule",
+        "half",
+        "ipu",
+        "load_state_dict",
+        "modules",
+        "mtia",
+        "named_buffers",
+        "named_children",
+        "named_modules",
+        "named_parameters",
+        "parameters",
+        "register_backward_hook",
+        "register_buffer",
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+        "register_load_state_dict_post_hook",
+        "register_load_state_dict_pre_hook",
+        "register_module",
+        "register_parameter",
+        "register_state_dict_post_hook",
+        "register_state_dict_pre_hook",
+        "requires_grad_",
+        "set_extra_state",
+        "set_submodule",
+        "share_memory",
+        "state_dict",
+        "to",
+        "to_empty",
+        "train",
+        "training",
+        "type",
+        "xpu",
+        "zero_grad",
+        "append",
+        "extend",
+        "insert",
+        "pop",
+    ]
+)
+"""What every module, or list of modules, has already; a test compares it with PyTorch."""
+
+
+def attribute(name: str) -> str:
+    """The attribute for a component of a path: the same name, with an underscore where Python or PyTorch has it."""
+    bare = name.rstrip("_")
+    legal = identifier(bare, _TAKEN | {"self"})
+    return name + "_" if legal != bare else name
+
+
+def flat_layer(layer: Layer) -> bool:
+    """Whether a layer's parts lie beside it or under its own path, not as modules below it."""
+    return layer.ops[0].path == layer.path
+
+
+def compact(layer: Layer) -> bool:
+    """Whether a layer with modules below it is a sequence of them, but for what is done to its input."""
+    lowered = [lower(op) for op in layer.ops]
+    return all(low.module and low.after is None and (low.before is None or at == 0) for at, low in enumerate(lowered))
+
+
+def in_place(layer: Layer, at: int) -> bool:
+    """Whether the op may write over its input: the ReLU of what the same layer has just made."""
+    return at > 0 and layer.ops[at].kind == "relu"
+
+
+def printed(op: Op) -> Iterator[Expr]:
+    """The expressions of an op that its text has."""
+    lowered = lower(op)
+    if lowered.module:
+        yield from (expr for _, expr, _ in lowered.args)
+    seen: list[Expr] = []
+
+    def note(expr: Expr) -> str:
+        seen.append(expr)
+        return "0"
+
+    if lowered.function:
+        lowered.function(["x"] * len(op.inputs), note)
+    for around in (lowered.before, lowered.after):
+        if around:
+            around("x", note)
+    yield from seen
+
+
+@dataclass(slots=True, eq=False)
+class LayerClass:
+    """A class for all layers with such ops: a sequence of named modules. `layers` are its uses."""
+
+    name: str
+    layers: list[Layer] = field(default_factory=list)
+
+
+class Modules:
+    """Prints modules, and collects the classes that a file needs for them."""
+
+    def __init__(self, program: Program, uses: dict[Definition, Used]) -> None:
+        self.uses = uses
+        self.taken: set[str] = set(RESERVED)
+        self.classes: dict[Definition, str] = {}
+        self.layer_classes: dict[tuple[object, ...], LayerClass] = {}
+        self.settled = False  # whether all uses of the layer classes are known
+        self.fused: dict[str, str] = {}  # the class that adds a function to a module, by its text without the name
+        self.helpers: dict[str, None] = {}
+        self.edges = _edges(program)
+        for definition in reversed(program.definitions):  # the network's name comes first
+            name = identifier(camel(definition.name), self.taken)
+            self.taken.add(name)
+            self.classes[definition] = name
+
+    # ---- expressions of modules
+
+    def layer(self, layer: Layer, text: Text) -> Code | None:
+        """A layer as one module; None where it is none."""
+        lowered = [lower(op) for op in layer.ops]
+        for low in lowered:
+            if low.helper:
+                self.helpers[low.helper] = None
+        if len(lowered) == 1:
+            return lowered[0].construct(text) if lowered[0].plain else None
+        if flat_layer(layer):
+            return self.fuse(layer, lowered, text)
+        if compact(layer) and lowered[0].before is None:
+            return self.sequence_of(layer, text)
+        return None
+
+    def sequence_of(self, layer: Layer, text: Text) -> Code:
+        """A layer whose parts are modules below it, without what is done to its input."""
+        lowered = [lower(op) for op in layer.ops]
+        key = tuple(
+            (low.module, op.path[len(layer.path) :], tuple(name for name, _, _ in low.args), in_place(layer, at))
+            for at, (op, low) in enumerate(zip(layer.ops, lowered, strict=True))
+        )
+        if key not in self.layer_classes:
+            name = identifier("".join(_word(op) for op in layer.ops), self.taken)
+            self.taken.add(name)
+            self.layer_classes[key] = LayerClass(name)
+        made = self.layer_classes[key]
+        if not self.settled:
+            made.layers.append(layer)
+        elif len(made.layers) > 1:
+            return self._use(made, layer, text)
+        parts = []
+        for at, (op, low) in enumerate(zip(layer.ops, lowered, strict=True)):
+            (label,) = op.path[len(layer.path) :]
+            assert isinstance(label, Const)
+            module = _construct(low, text, in_place(layer, at))
+            parts.append(named(attribute(str(label.value)), module))
+        return call("nn.Sequential", call("OrderedDict", *parts))
+
+    def fuse(self, layer: Layer, lowered: list[Lowered], text: Text) -> Code | None:
+        """A module with functions behind it, as a subclass of its class."""
+        main, *rest = lowered
+        if not main.plain or not all(low.function for low in rest):
+            return None
+        if any(list(variables(expr)) for op in layer.ops[1:] for expr in printed(op)):
+            return None
+        y: Code = "super().forward(x)"
+        for at, low in enumerate(rest, 1):
+            y = compute(layer, at, low, [y], text, "")
+        body = f"({main.module}):\n    def forward(self, x: torch.Tensor) -> torch.Tensor:\n"
+        body += "\n".join(
+            lines(Group(f"return {y.open}", y.items, y.close) if isinstance(y, Group) else f"return {y}", 8)
+        )
+        if body not in self.fused:
+            self.fused[body] = identifier("".join(_word(op) for op in layer.ops), self.taken)
+            self.taken.add(self.fused[body])
+        return construct(self.fused[body], main.args, text)
+
+    def call(self, step: p.Call, text: Text) -> Code:
+        """A use of a definition."""
+        args: list[Code] = []
+        by_name = step.definition.kind != "block"
+        for parameter in order(self.uses[step.definition].parameters):
+            name = parameter.name
+            if name not in step.args:
+                continue
+            expr = step.args[name]
+            if parameter.default is not None and repr(expr) == repr(const(parameter.default)):
+                continue
+            shown = text(expr)
+            if (step.definition, name) in self.edges and isinstance(expr, Const):
+                shown = literal(torch_order(expr.value))
+            keyword = (by_name and name != "in_channels") or parameter.default is not None
+            args.append(named(self.names(step.definition)[name], shown) if keyword else shown)
+        return call(self.classes[step.definition], *args)
+
+    def repeat(self, step: p.Repeat, text: Text) -> list[Code] | None:
+        """The items of a loop, for a list of modules."""
+
+        def item(pick: Callable[[Expr], Expr]) -> Code | None:
+            return self.single(_rewritten(step.step, pick), text)
+
+        looped = item(lambda expr: expr)
+        if looped is None:
+            return None
+        expressions = list(_expressions(step.step, self))
+        if step.least == 0 or all(_again(expr, step.variable) is expr for expr in expressions):
+            return [_comprehension(looped, step.variable, "", text(step.count))]
+        begin = item(lambda expr: simplify(expr, {step.variable: ZERO}))
+        rest = item(lambda expr: _again(expr, step.variable))
+        assert begin is not None
+        assert rest is not None
+        again = binary("-", step.count, ONE)
+        if any(mentions(_again(expr, step.variable), step.variable) for expr in expressions):
+            return [begin, _comprehension(rest, step.variable, "1, ", text(step.count))]
+        return [begin, rest] if again == ONE else [begin, _comprehension(rest, "_", "", text(again))]
+
+    def single(self, step: p.Step, text: Text) -> Code | None:
+        """A step as one module; None where it is none."""
+        match step:
+            case Layer():
+                return self.layer(step, text)
+            case p.Call():
+                return self.call(step, text) if len(step.inputs) == 1 else None
+            case p.Repeat():
+                items = self.repeat(step, text)
+                return call("nn.Sequential", *items) if items else None
+            case p.Sequence():
+                items = self.items(step.steps, step.inputs[0], text)
+                return call("nn.Sequential", *items) if items else None
+        return None
+
+    def items(self, steps: list[p.Step], flow: p.Tensor, text: Text) -> list[Code] | None:
+        """Steps as the items of a list of modules, each reading the one before it; None where they are not that."""
+        items: list[Code] = []
+        position: Expr = ZERO
+        for step in steps:
+            if isinstance(step, p.Repeat) and not step.path:
+                more, length = self.repeat(step, text), step.count
+            else:
+                one = self.single(step, text) if step.path == (position,) else None
+                more, length = [one] if one else None, ONE
+            reads = _outer(step)
+            if more is None or reads != [flow]:
+                return None
+            items += more
+            flow = step.output
+            position = binary("+", position, length)
+        return items or None
+
+    # ---- names and classes
+
+    def names(self, definition: Definition) -> dict[str, str]:
+        """The names of a definition's variables in Python."""
+        taken = set(RESERVED)
+        names: dict[str, str] = {}
+        used = self.uses[definition]
+        for name in [q.name for q in used.parameters] + [name for name, _ in used.lets]:
+            names[name] = identifier(name, taken)
+            taken.add(names[name])
+        return names
+
+    def signature(self, definition: Definition) -> Group:
+        """`def __init__(self, ...)` without its colon."""
+        names = self.names(definition)
+        items: list[Code] = ["self"]
+        for parameter in order(self.uses[definition].parameters):
+            kind = annotation(parameter.values)
+            if (definition, parameter.name) in self.edges:
+                kind = "tuple[int, int, int, int]"
+            item = f"{names[parameter.name]}: {kind}"
+            items.append(item if parameter.default is None else f"{item} = {literal(parameter.default)}")
+        return Group("def __init__(", tuple(items), ") -> None:")
+
+    def _use(self, made: LayerClass, layer: Layer, text: Text) -> Code:
+        args: list[Code] = []
+        for parameter in _parameters(made.layers):
+            expr = _argument(layer, parameter.places[0])
+            default = parameter.default
+            if default is REQUIRED:
+                args.append(text(expr))
+            elif not (isinstance(expr, Const) and repr(expr.value) == repr(default)):
+                args.append(named(parameter.name, text(expr)))
+        return call(made.name, *args)
+
+    def class_text(self, made: LayerClass) -> list[str]:
+        """The text of a layer class."""
+        parameters = _parameters(made.layers)
+        layer = made.layers[0]
+        items: list[Code] = ["self"]
+        for parameter in parameters:
+            shown = f"{parameter.name}: {parameter.kind}"
+            items.append(shown if parameter.default is REQUIRED else f"{shown} = {literal(parameter.default)}")
+        known = {place: parameter.name for parameter in parameters for place in parameter.places}
+        text_lines = [f"class {made.name}(nn.Sequential):"]
+        text_lines += lines(Group("def __init__(", tuple(items), ") -> None:"), 4)
+        text_lines.append("        super().__init__()")
+        for at, op in enumerate(layer.ops):
+            low = lower(op)
+            low.args = [
+                (name, ref(known[at, number]) if (at, number) in known else expr, default)
+                for number, (name, expr, default) in enumerate(low.args)
+            ]
+            (label,) = op.path[len(layer.path) :]
+            assert isinstance(label, Const)
+            module = _construct(low, text, in_place(layer, at))
+            text_lines += lines(assigned(f"self.{attribute(str(label.value))}", module), 8)
+        return text_lines
+
+
+def compute(layer: Layer, at: int, low: Lowered, inputs: list[Code], text: Text, module: str) -> Code:
+    """The result of one of a layer's ops."""
+    if in_place(layer, at):
+        (x,) = inputs
+        if isinstance(x, Group):
+            return Group(x.open, x.items, f"{x.close}.relu_()")
+        return f"({x}).relu_()" if " " in x else f"{x}.relu_()"
+    return low.compute(inputs, text, module)
+
+
+def order(parameters: list[p.Parameter]) -> list[p.Parameter]:
+    """Parameters as a signature has them: those with defaults last."""
+    return [q for q in parameters if q.default is None] + [q for q in parameters if q.default is not None]
+
+
+def _construct(low: Lowered, text: Text, writes_over: bool) -> Group:
+    made = construct(low.module, low.args, text)
+    return Group(made.open, (*made.items, "inplace=True"), made.close) if writes_over else made
+
+
+def _word(op: Op) -> str:
+    words = {"batch_norm": "Norm", "layer_norm": "Norm", "depthwise_conv": "Depthwise", "prelu": "PRelu"}
+    return words.get(op.kind, camel(op.kind))
+
+
+def _again(expr: Expr, variable: str) -> Expr:
+    """An expression of a loop's step as it is behind the first iteration."""
+    match expr:
+        case Conditional(otherwise=otherwise, test=test) if mentions(test, variable):
+            return otherwise
+    return expr
+
+
+def _rewritten(step: Layer | p.Call, change: Callable[[Expr], Expr]) -> Layer | p.Call:
+    """A loop's step with other expressions."""
+    if isinstance(step, p.Call):
+        return replace(step, args={name: change(expr) for name, expr in step.args.items()})
+    return Layer(
+        step.path,
+        [
+            replace(op, attrs={name: change(expr) for name, expr in op.attrs.items()}, channels=change(op.channels))
+            for op in step.ops
+        ],
+    )
+
+
+def _expressions(step: Layer | p.Call, modules: Modules) -> Iterator[Expr]:
+    if isinstance(step, Layer):
+        for op in step.ops:
+            yield from printed(op)
+    else:
+        shown = {q.name for q in modules.uses[step.definition].parameters}
+        yield from (expr for name, expr in step.args.items() if name in shown)
+
+
+def _comprehension(item: Code, variable: str, start: str, stop: str) -> Code:
+    tail = f" for {variable} in range({start}{stop})]"
+    if isinstance(item, str):
+        return f"*[{item}{tail}"
+    used = any(variable in piece for piece in [*map(str, item.items)])
+    name = variable if used else "_"
+    return Group(f"*[{item.open}", item.items, f"{item.close} for {name} in range({start}{stop})]")
+
+
+def _outer(step: p.Step) -> list[p.Tensor]:
+    return list(dict.fromkeys(step.inputs))
+
+
+@dataclass(slots=True)
+class _Parameter:
+    """A constructor's parameter, and which arguments of which ops it fills."""
+
+    name: str
+    kind: str
+    default: Any
+    places: list[tuple[int, int]]
+
+
+def _argument(layer: Layer, place: tuple[int, int]) -> Expr:
+    return lower(layer.ops[place[0]]).args[place[1]][1]
+
+
+def _parameters(layers: list[Layer]) -> list[_Parameter]:
+    """What differs between the uses of a class; arguments that are equal in each of them are one parameter."""
+    found: dict[tuple[Expr, ...], _Parameter] = {}
+    names: set[str] = set()
+    for at, op in enumerate(layers[0].ops):
+        for number, (name, _, default) in enumerate(lower(op).args):
+            exprs = tuple(_argument(layer, (at, number)) for layer in layers)
+            if isinstance(exprs[0], Const) and all(repr(e) == repr(exprs[0]) for e in exprs):
+                continue
+            if exprs in found and name in _CHANNELS:
+                found[exprs].places.append((at, number))
+                continue
+            unique = name if name not in names else f"{str(lower(op).module).rpartition('.')[2].lower()}_{name}"
+            names.add(unique)
+            usual = any(isinstance(e, Const) and repr(e.value) == repr(default) for e in exprs)
+            kind = annotation(value for layer in layers for value in _values(layer.ops[at], name))
+            found[exprs] = _Parameter(unique, kind, default if usual else REQUIRED, [(at, number)])
+    return sorted(found.values(), key=lambda parameter: parameter.default is not REQUIRED)
+
+
+_CHANNELS = ("in_channels", "channels", "filters", "units", "groups")
+
+
+def _values(op: Op, name: str) -> tuple[Value, ...]:
+    attr = {"padding": "pads" if "pads" in op.values else "crop", "eps": "epsilon"}.get(name, name)
+    return op.values.get(attr, (0,))
+
+
+def _edges(program: Program) -> set[tuple[Definition, str]]:
+    """Parameters that hold pixels on four edges, which `F.pad` wants in another order."""
+    found: set[tuple[Definition, str]] = set()
+    for definition in program.definitions:  # what a definition passes on comes before it
+        for step in p.walk(definition.steps):
+            if isinstance(step, Layer):
+                for op in step.ops:
+                    pads = op.attrs.get("pads")
+                    if isinstance(pads, Ref) and by_hand(op):
+                        found.add((definition, pads.name))
+            elif isinstance(step, p.Call):
+                for name, expr in step.args.items():
+                    if (step.definition, name) in found and isinstance(expr, Ref):
+                        found.add((definition, expr.name))
+    return found

@@ -1,0 +1,170 @@
+"""Live models from printed source: weights in, outputs and gradients out."""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cnnspec.backends.torch.modules import attribute
+from cnnspec.graph import Graph, Instance, Node
+from cnnspec.lower.backend import Precision, Weights
+from cnnspec.lower.fold import fold
+from cnnspec.lower.python import camel, identifier
+
+if TYPE_CHECKING:
+    import torch
+
+    from cnnspec.lower.program import Program
+
+
+def key(path: str) -> str:
+    """The key in a state dict for a path: the path, but for names that Python or PyTorch has."""
+    return ".".join(part if part.isdigit() else attribute(part) for part in path.split("."))
+
+
+def execute(program: Program, text: str) -> Any:
+    """The network's class, from the text that was printed; a traceback in it shows its lines."""
+    name = f"<cnnspec {program.name} torch>"
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    namespace: dict[str, Any] = {"__name__": f"cnnspec_{program.name}_torch"}
+    exec(compile(text, name, "exec"), namespace)
+    return namespace[identifier(camel(program.network.name), ())]
+
+
+def build(program: Program, text: str, weights: Weights | None) -> torch.nn.Module:
+    """The model, with weights if there are any, else as PyTorch starts it. It is in training mode, as PyTorch's are."""
+    import torch
+
+    network = execute(program, text)
+    if weights is None:
+        return network()  # type: ignore[no-any-return]
+    with torch.device("meta"):  # without values that would be overwritten
+        model: torch.nn.Module = network()
+    load(model, weights)
+    return model
+
+
+def load(model: torch.nn.Module, weights: Weights) -> None:
+    """Give a model canonical weights. Raises `ValueError` where they are not exactly what it has."""
+    import torch
+
+    state = {key(name): torch.tensor(array) for name, array in weights.items()}
+    for name, buffer in model.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            state[name] = torch.zeros((), dtype=buffer.dtype)
+    try:
+        model.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+
+
+class TorchRunner:
+    """A model with hooks on its modules."""
+
+    def __init__(self, graph: Graph, weights: Weights, precision: Precision) -> None:
+        import torch
+
+        from cnnspec.backends.torch import BACKEND
+
+        self.graph = graph
+        program = fold(graph)
+        wanted = {f"{node.path}.{name}" for node in graph.nodes for name in node.params}
+        self.model: Any = BACKEND.build(program, {name: weights[name] for name in wanted})
+        self.type = getattr(torch, precision)
+        self.model.to(self.type).eval()
+
+    def outputs(self, images: Any) -> dict[str, Any]:
+        """Outputs by layer path: those of all modules, and what goes into them."""
+        import torch
+
+        found: dict[str, Any] = {}
+        hooks = []
+
+        def keep(path: str, value: Any) -> None:
+            if isinstance(value, torch.Tensor):
+                found.setdefault(path, value.detach().clone().numpy())  # what comes next may write over it
+
+        for path, made, source in _seen(self.graph, self.model):
+            module = self.model.get_submodule(key(path))
+            if source:
+                hooks.append(module.register_forward_pre_hook(lambda _, args, source=source: keep(source, args[0])))
+            if made:
+                hooks.append(module.register_forward_hook(lambda _, args, value, made=made: keep(made, value)))
+        with torch.no_grad():
+            results = self.model(torch.tensor(images).to(self.type))
+        for hook in hooks:
+            hook.remove()
+        results = results if isinstance(results, tuple) else (results,)
+        for output, value in zip(self.graph.outputs, results, strict=True):
+            found[output.node.path] = value.numpy()
+        return {node.path: found[node.path] for node in self.graph.nodes if node.path in found}
+
+
+def _seen(graph: Graph, model: Any) -> Iterator[tuple[str, str, str]]:
+    """The modules that say what a layer gives: their path, the layer's path, and that of the layer that they read."""
+    from torch import nn
+
+    modules = dict(model.named_modules())
+    nodes = {node.path: node for node in graph.nodes}
+
+    def native(module: Any) -> bool:
+        return type(module).__module__.startswith("torch.nn") and not isinstance(module, nn.Sequential)
+
+    for node in graph.nodes:
+        module = modules.get(key(node.path))
+        if module is not None and native(module):
+            padded = _pads(node)  # what goes in is no layer's output then
+            yield node.path, "" if _crops(node) else node.path, "" if padded else node.inputs[0].path
+    for instance in _instances(graph.root):
+        module = modules.get(key(instance.path)) if instance.path else None
+        if module is None or native(module) or type(module) is nn.Module or instance.output is None:
+            continue
+        if instance.path in nodes or instance.kind in ("block", "stage", "repeat", "branch", "layer", "residual"):
+            yield instance.path, instance.output.path, ""
+
+
+def _pads(node: Node) -> bool:
+    pads = node.canonical().attrs.get("pads")
+    return pads is not None and (pads[0], pads[1]) != (pads[2], pads[3])
+
+
+def _crops(node: Node) -> bool:
+    crop = node.canonical().attrs.get("crop")
+    return crop is not None and (crop[0], crop[1]) != (crop[2], crop[3])
+
+
+def _instances(instance: Instance) -> Iterator[Instance]:
+    for child in instance.children:
+        if isinstance(child, Instance):
+            yield child
+            yield from _instances(child)
+
+
+def gradients(
+    graph: Graph, weights: Weights, images: Any, cotangents: Mapping[str, Any], precision: Precision
+) -> dict[str, Any]:
+    """The gradient of Σ output·cotangent by every parameter that trains."""
+    import torch
+
+    model: Any = TorchRunner(graph, weights, precision).model
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.eval()
+    dtype = getattr(torch, precision)
+    results = model(torch.tensor(images).to(dtype))
+    results = results if isinstance(results, tuple) else (results,)
+    total = sum(
+        (result * torch.tensor(cotangents[output.node.path]).to(dtype)).sum()
+        for output, result in zip(graph.outputs, results, strict=True)
+    )
+    total.backward()
+    return {
+        f"{node.path}.{name}": model.get_parameter(key(f"{node.path}.{name}")).grad.numpy()
+        for node in graph.nodes
+        for name, param in node.params.items()
+        if param.trainable
+    }

@@ -1,0 +1,108 @@
+"""What a verification found, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cnnspec.diagnostics import Diagnostic, Source, Span
+from cnnspec.graph import Graph
+from cnnspec.lower.backend import Precision
+from cnnspec.verify.compare import Comparison, shown
+
+What = Literal["outputs", "gradients"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One backend in one precision: what it computes, against what another one does.
+
+    `comparisons` are in the order in which a mistake spreads: from the input on for outputs, from the output back for
+    gradients. `total` counts what there is to compare, also where the backend does not show it. `error` says why there
+    is nothing to compare.
+    """
+
+    backend: str
+    precision: Precision
+    what: What
+    against: str
+    total: int
+    comparisons: Sequence[Comparison] = ()
+    error: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all that was compared is near enough."""
+        return not self.error and all(c.agrees for c in self.comparisons)
+
+    @property
+    def first(self) -> Comparison | None:
+        """The first that departs; what follows it may only be its consequence."""
+        return next((c for c in self.comparisons if not c.agrees), None)
+
+    @property
+    def worst(self) -> Comparison | None:
+        """The nearest to its tolerance, or the farthest beyond."""
+        return max(self.comparisons, key=lambda c: c.used, default=None)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Verification:
+    """What `checks` found on this number of `images`; `left_out` are backends that are not installed, by name.
+
+    The latter come with the extras that install them.
+    """
+
+    graph: Graph
+    seed: int
+    images: int
+    checks: Sequence[Check]
+    left_out: dict[str, str]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all backends agree with the reference and with each other."""
+        return all(check.agrees for check in self.checks)
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """For each check that failed, where: the first layer that departs."""
+        return [_diagnostic(check, self.graph) for check in self.checks if not check.agrees]
+
+    def to_text(self, width: int | None = None) -> str:
+        """A table."""
+        from cnnspec.verify import report
+
+        return report.to_text(self, width)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as `cnnspec verify --format json` prints it."""
+        from cnnspec.verify import report
+
+        return report.to_dict(self)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+
+def _diagnostic(check: Check, graph: Graph) -> Diagnostic:
+    who, first = f"{check.backend} in {check.precision}", check.first
+    if first is None:
+        spec = graph.spec.root.span.source
+        return Diagnostic("disagreement", f"{who} {check.error}", Span(spec, 0, 0))
+    node = first.node
+    what = f"`{node.path}`" if check.what == "outputs" else f"the gradient of `{first.name}`"
+    reads = " and ".join(shown(tuple(shape)) for shape in node.input_shapes)
+    label = f"reads {reads}, gives {shown(tuple(node.shape))}"
+    message = f"{who} departs from {check.against} at {what}: {departure(first)}"
+    departed = sum(not c.agrees for c in check.comparisons)
+    help = f"{departed} of the {len(check.comparisons)} compared depart; this is the first"
+    span = node.span or Span(Source(node.path, ""), 0, 0)
+    return Diagnostic("disagreement", message, span, label, help=help, path=node.path)
+
+
+def departure(comparison: Comparison) -> str:
+    """What is wrong with an array."""
+    return comparison.problem or (
+        f"the largest difference is {comparison.difference:.2g}, {comparison.tolerance:.2g} is allowed"
+    )

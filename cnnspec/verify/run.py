@@ -1,0 +1,170 @@
+"""Runs every backend on the same weights and images, and compares what it computes with the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cnnspec.diagnostics import Report, Source, Span, SpecError
+from cnnspec.graph import Graph
+from cnnspec.graph.model import Node
+from cnnspec.lower.backend import (
+    Backend,
+    CodeBackend,
+    MissingDependency,
+    Precision,
+    backend,
+    backends,
+    check_support,
+)
+from cnnspec.verify.compare import SMALLEST, Comparison, compare, largest, tolerance
+from cnnspec.verify.result import Check, Verification
+from cnnspec.verify.sample import Sample, random, sample
+from cnnspec.weights.check import check_shapes
+from cnnspec.weights.mapping import Given, Weights
+
+TRUTH = "reference"
+"""The backend that the others are compared with."""
+PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
+
+
+def verify(
+    graph: Graph,
+    weights: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    only: Sequence[str] | None = None,
+) -> Verification:
+    """Compare backends on images that `seed` makes, and on weights that it makes too unless they are given.
+
+    `only` names the backends; without it, all are asked that are installed. Raises `MissingDependency` where one that
+    is named is not, or none is; `SpecError` where the weights are not the network's, or a backend lacks one of its ops.
+    """
+    asked, left_out = choose(only)
+    report = Report()
+    if weights is not None:
+        given = weights if isinstance(weights, Weights) else Given(weights, {})
+        check_shapes(given.shapes, graph, report, "what was given", Span(Source("weights", ""), 0, 0))
+    for found in asked:
+        check_support(graph, found.name, found.kinds, report)
+    report.raise_errors()
+    drawn = sample(graph, backends()[TRUTH].load().apply, seed, weights)
+    checks = [
+        _outputs(found, graph, drawn, precision)
+        for found in asked
+        for precision in PRECISIONS
+        if precision in found.precisions
+    ]
+    checks += _gradients([found for found in asked if isinstance(found, CodeBackend)], graph, drawn, seed)
+    return Verification(graph, seed, len(drawn.images), checks, left_out)
+
+
+def verifiable() -> list[str]:
+    """The backends that can be compared with the reference, by name."""
+    return [name for name in backends() if name != TRUTH]
+
+
+def choose(only: Sequence[str] | None) -> tuple[list[Backend], dict[str, str]]:
+    """The backends to ask, and the extras of those that are left out."""
+    if only is not None:
+        return [backend(name) for name in dict.fromkeys(only)], {}
+    asked: list[Backend] = []
+    missing: dict[str, MissingDependency] = {}
+    for name in verifiable():
+        try:
+            asked.append(backend(name))
+        except MissingDependency as error:
+            missing[name] = error
+    if not asked:
+        raise next(iter(missing.values()))
+    return asked, {name: error.extra for name, error in missing.items()}
+
+
+def _outputs(found: Backend, graph: Graph, drawn: Sample, precision: Precision) -> Check:
+    """All layers that the backend shows, against the reference."""
+    inference = graph.inference()
+    check = Check(found.name, precision, "outputs", TRUTH, len(inference.nodes))
+    try:
+        outputs = found.runner(graph, drawn.weights, precision).outputs(drawn.images)
+    except (SpecError, MissingDependency):
+        raise
+    except Exception as error:  # of whatever kind: the other backends can still be compared
+        return _failed(check, error)
+    if missing := {o.node.path for o in inference.outputs} - outputs.keys():
+        return _failed(check, f"shows no output `{min(missing)}`")
+    if unknown := outputs.keys() - {node.path for node in inference.nodes}:
+        return _failed(check, f"shows `{min(unknown)}`, which is no layer of the network")
+    comparisons = [
+        _layer(node, outputs[node.path], drawn, precision) for node in inference.nodes if node.path in outputs
+    ]
+    return Check(found.name, precision, "outputs", TRUTH, check.total, comparisons)
+
+
+def _layer(node: Node, found: Any, drawn: Sample, precision: Precision) -> Comparison:
+    expected = drawn.outputs[node.path]
+    scale = largest(expected)
+    allowed = tolerance(precision, scale, drawn.self_errors[node.path])
+    if not np.isfinite(expected).all():
+        return Comparison(node.path, node, float("inf"), scale, allowed, "the reference itself is not finite")
+    return compare(node.path, node, found, expected, scale, allowed)
+
+
+def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: int) -> Iterable[Check]:
+    """The gradients of every parameter in float64: those of the last backend are what the others' are compared with."""
+    asked = [found for found in asked if "float64" in found.precisions]
+    if len(asked) < 2:
+        return
+    cotangents = {
+        path: random(seed, f"cotangent {path}", (len(drawn.images), *shape)).astype(np.float64)
+        for path, shape in {output.node.path: output.node.shape for output in graph.outputs}.items()
+    }
+    owners = {  # from the output back, as gradients go
+        f"{node.path}.{name}": node
+        for node in reversed(graph.nodes)
+        if node.path not in graph.frozen
+        for name, param in node.params.items()
+        if param.trainable
+    }
+    *others, base = asked
+    expected = _gradient(base, graph, drawn, cotangents)
+    for found in others:
+        check = Check(found.name, "float64", "gradients", base.name, len(owners))
+        if isinstance(expected, Exception):
+            yield _failed(Check(base.name, "float64", "gradients", found.name, check.total), expected)
+            return
+        result = _gradient(found, graph, drawn, cotangents)
+        if isinstance(result, Exception):
+            yield _failed(check, result)
+        elif lacking := [
+            (n, k) for n, g in ((found.name, result), (base.name, expected)) for k in owners if k not in g
+        ]:
+            yield _failed(check, "cannot be compared: {} has no gradient of `{}`".format(*lacking[0]))
+        else:
+            floor = SMALLEST * max((largest(expected[key]) for key in owners), default=0.0)
+            comparisons = [_parameter(key, node, result[key], expected[key], floor) for key, node in owners.items()]
+            yield Check(found.name, "float64", "gradients", base.name, check.total, comparisons)
+
+
+def _gradient(
+    found: CodeBackend, graph: Graph, drawn: Sample, cotangents: Mapping[str, Any]
+) -> dict[str, Any] | Exception:
+    try:
+        return found.gradients(graph, drawn.weights, drawn.images, cotangents, "float64")
+    except (SpecError, MissingDependency):
+        raise
+    except Exception as error:
+        return error
+
+
+def _parameter(key: str, node: Node, found: Any, expected: Any, floor: float) -> Comparison:
+    scale = max(largest(expected), floor)
+    return compare(key, node, found, expected, scale, tolerance("float64", scale))
+
+
+def _failed(check: Check, why: Exception | str) -> Check:
+    if isinstance(why, Exception):
+        text = str(why).strip()
+        why = f"fails with {type(why).__name__}" + (f": {text.splitlines()[0]}" if text else "")
+    return Check(check.backend, check.precision, check.what, check.against, check.total, error=why)

@@ -1,0 +1,42 @@
+"""Networks run as ONNX, layer by layer, against the definitions of all ops."""
+
+import numpy as np
+import pytest
+from agreement import agree
+from onnx_models import drawn_weights
+
+import cnnspec
+from cnnspec.backends.onnx import BACKEND
+from cnnspec.lower.backend import Backend, backend
+
+REFERENCE = backend("reference")
+
+NETWORKS = {
+    "resnet18": 33,
+    "googlenet_torchvision": 80,
+    "se_resnet50": 32,
+    "squeezenet1_1": 47,
+    "xception": 71,
+    "mnist_mlp": 28,
+}
+
+
+def test_it_is_a_backend():
+    found: Backend = backend("onnx")
+    assert found is BACKEND
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_layer_agrees_with_its_definition(name, precision):
+    net = cnnspec.load(name, params={"input.size": NETWORKS[name]})
+    weights = drawn_weights(net.graph)
+    random = np.random.default_rng(0)
+    images = random.normal(size=(2, *net.graph.input.shape)).astype(np.float32)
+    found = BACKEND.runner(net.graph, weights, precision).outputs(images)
+    expected = REFERENCE.runner(net.graph, weights, "float64").outputs(images)
+    assert found.keys() == expected.keys()
+    for path, array in expected.items():
+        assert found[path].dtype == np.dtype(precision)
+        scale = max(1.0, float(np.abs(array).max()))
+        agree(found[path], array, scale * (1e-3 if precision == "float32" else 1e-11))

@@ -1,0 +1,359 @@
+"""Files that do not fit, are damaged or mean harm: one error each, and nothing is run."""
+
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cnnspec
+from cnnspec.graph import Graph
+from cnnspec.weights.contract import contract
+from cnnspec.weights.convert import read_foreign, write_foreign
+
+SPEC = """cnnspec: 1
+name: small
+input: {channels: 3, size: 4}
+layers: [{conv: 2, kernel: 1, name: conv}, flatten, {dense: 5, name: fc}]
+"""
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Graph:
+    (tmp_path / "small.yaml").write_text(SPEC)
+    return cnnspec.load(tmp_path / "small.yaml").graph
+
+
+def arrays(graph: Graph) -> dict[str, Any]:
+    return {key: np.full(param.shape, 0.5, np.float32) for key, param in contract(graph).items()}
+
+
+def error(graph: Graph, format: str, file: Path, slug: str = "bad-weight-file") -> str:
+    """The one error that reading `file` gives."""
+    with pytest.raises(cnnspec.SpecError) as caught:
+        read_foreign(graph, format, file)
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.slug == slug
+    assert str(file) in diagnostic.message
+    return f"{diagnostic.message} {diagnostic.help}"
+
+
+# --- what does not fit
+
+
+def changed(state: dict[str, Any]) -> dict[str, Any]:
+    del state["fc.bias"]
+    return state | {"fc.weight": np.zeros((6, 32), np.float32), "other.weight": np.zeros(2, np.float32)}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_everything_that_does_not_fit_is_one_error(graph: Graph, suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"a{suffix}"
+    if suffix == ".pth":
+        torch = pytest.importorskip("torch")
+        torch.save({key: torch.from_numpy(array) for key, array in changed(arrays(graph)).items()}, file)
+    else:
+        from safetensors.numpy import save_file
+
+        save_file(changed(arrays(graph)), file)
+    message = error(graph, "torchvision", file, "foreign-weights")
+    assert (
+        "1 missing: `fc.bias`; 1 left over: `other.weight`; 1 of another shape: `fc.weight` is 6×32 and not 5×32"
+        in message
+    )
+    assert "no name map has small" in message
+
+
+def test_both_sides_are_named(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    graph = cnnspec.load("alexnet_torchvision", classes=2).graph
+    torch.save({"features.0.weight": torch.zeros(1, 1), "features.1.weight": torch.zeros(1)}, tmp_path / "a.pth")
+    message = error(graph, "torchvision", tmp_path / "a.pth", "foreign-weights")
+    assert "15 missing: `features.0.bias` for `conv1.bias`, `features.3.weight` for `conv2.weight`" in message
+    assert "and 12 more; 1 left over: `features.1.weight`" in message
+    assert "`features.0.weight` for `conv1.weight` is 1×1 and not 64×3×11×11" in message
+
+
+def test_what_is_written_has_to_be_whole(graph: Graph, tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(b"as it was")
+    with pytest.raises(cnnspec.SpecError, match=r"1 missing: `fc\.bias`; 1 left over: `other\.weight`"):
+        write_foreign(graph, "torchvision", file, changed(arrays(graph)))
+    assert file.read_bytes() == b"as it was"
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_may_be_read_only(graph: Graph, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    given = arrays(graph)
+    for array in given.values():
+        array.flags.writeable = False
+    write_foreign(graph, "torchvision", tmp_path / "a.pth", given)
+    with read_foreign(graph, "torchvision", tmp_path / "a.pth") as weights:
+        assert weights["fc.bias"].tolist() == [0.5] * 5
+
+
+@pytest.mark.parametrize(("format", "name"), [("keras", "a.keras"), ("torchvision", "a.h5")])
+def test_names_that_cannot_be_written(format: str, name: str, graph: Graph, tmp_path: Path) -> None:
+    with pytest.raises(cnnspec.SpecError, match="is no name for"):
+        write_foreign(graph, format, tmp_path / name, arrays(graph))
+    assert not (tmp_path / name).exists()
+
+
+def test_unknown_format(graph: Graph, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no format 'caffe'"):
+        read_foreign(graph, "caffe", tmp_path / "a")
+
+
+# --- what is no file of weights
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors", "a.h5", "a.keras"])
+@pytest.mark.parametrize("content", [b"", b"hello, world", b"PK\x03\x04" + bytes(40), b"\x89HDF\r\n\x1a\n" + bytes(40)])
+def test_other_files(name: str, content: bytes, graph: Graph, tmp_path: Path) -> None:
+    if name == "a.pth":
+        pytest.importorskip("torch")
+    else:
+        pytest.importorskip("h5py")
+    (tmp_path / name).write_bytes(content)
+    error(graph, "keras" if name in ("a.h5", "a.keras") else "torchvision", tmp_path / name)
+
+
+def test_no_file(graph: Graph, tmp_path: Path) -> None:
+    assert "does not exist" in error(graph, "keras", tmp_path / "nothing.h5")
+    assert "is not a file" in error(graph, "keras", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["whole.pth", "whole.weights.h5", "whole.h5"])
+def test_cut_short(name: str, graph: Graph, tmp_path: Path) -> None:
+    format = "torchvision" if name.endswith(".pth") else "keras"
+    pytest.importorskip("torch" if format == "torchvision" else "h5py")
+    whole = tmp_path / name
+    write_foreign(graph, format, whole, arrays(graph))
+    with read_foreign(graph, format, whole) as weights:
+        assert weights["fc.bias"].tolist() == [0.5] * 5
+    content = whole.read_bytes()
+    for end in (len(content) // 3, len(content) - 30):
+        whole.write_bytes(content[:end])
+        error(graph, format, whole)
+
+
+# --- Keras's files that mean harm
+
+
+def keras_archive(path: Path, content: bytes, **options: Any) -> Path:
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        archive.writestr("model.weights.h5", content)
+    return path
+
+
+def test_archives(graph: Graph, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    whole = tmp_path / "whole.weights.h5"
+    write_foreign(graph, "keras", whole, arrays(graph))
+    packed = keras_archive(tmp_path / "packed.keras", whole.read_bytes(), compression=zipfile.ZIP_DEFLATED)
+    with read_foreign(graph, "keras", packed) as weights:
+        assert weights["fc.bias"].tolist() == [0.5] * 5
+    packed.write_bytes(packed.read_bytes()[:-40])
+    assert "cannot be unpacked" in error(graph, "keras", packed)
+    with zipfile.ZipFile(tmp_path / "empty.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps({}))
+    assert "has no `model.weights.h5`" in error(graph, "keras", tmp_path / "empty.keras")
+
+
+def test_a_bomb(graph: Graph, tmp_path: Path) -> None:
+    bomb = keras_archive(tmp_path / "bomb.keras", bytes(100_000_000), compression=zipfile.ZIP_DEFLATED)
+    assert bomb.stat().st_size < 1_000_000
+    assert "would unpack to 100,000,000 bytes" in error(graph, "keras", bomb)
+
+
+def link_out(group: Any, folder: Path) -> None:
+    import h5py
+
+    del group["conv/vars"]
+    group["conv/vars"] = h5py.ExternalLink(str(folder / "secret.h5"), "/vars")
+
+
+def link_soft(group: Any, folder: Path) -> None:
+    import h5py
+
+    del group["conv/vars"]
+    group["conv/vars"] = h5py.SoftLink("/layers/fc/vars")
+
+
+def data_elsewhere(group: Any, folder: Path) -> None:
+    (folder / "secret").write_bytes(bytes(8))
+    del group["conv/vars/1"]
+    group["conv/vars"].create_dataset("1", (2,), "f4", external=[(str(folder / "secret"), 0, 8)])
+
+
+def virtual(group: Any, folder: Path) -> None:
+    import h5py
+
+    layout = h5py.VirtualLayout((2,), "f4")
+    layout[:] = h5py.VirtualSource(str(folder / "secret.h5"), "x", shape=(2,))
+    del group["conv/vars/1"]
+    group["conv/vars"].create_virtual_dataset("1", layout)
+
+
+def circles(group: Any, folder: Path) -> None:
+    loop = group.create_group("loop")
+    for number in range(100):
+        loop[f"again{number}"] = loop
+
+
+def integers(group: Any, folder: Path) -> None:
+    del group["conv/vars/1"]
+    group["conv/vars/1"] = np.array([1, 2])
+
+
+def groups(group: Any, folder: Path) -> None:
+    del group["conv/vars/1"]
+    group.create_group("conv/vars/1")
+
+
+def same_name(group: Any, folder: Path) -> None:
+    group["fc/vars"].attrs["name"] = "conv"
+
+
+HARM: dict[Callable[[Any, Path], None], str] = {
+    link_out: "has a link to another place",
+    link_soft: "has a link to another place",
+    data_elsewhere: "in another file",
+    virtual: "in another file",
+    circles: "more groups than any network",
+    integers: "holds no floating-point numbers",
+    groups: "where data should be",
+    same_name: "two layers called `conv`",
+}
+
+
+@pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm.__name__)
+def test_hdf5(harm: Callable[[Any, Path], None], graph: Graph, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    whole = tmp_path / "a.weights.h5"
+    write_foreign(graph, "keras", whole, arrays(graph))
+    with h5py.File(whole, "a") as file:
+        file.move("layers/conv2d", "layers/conv")
+        file.move("layers/dense", "layers/fc")
+        harm(file["layers"], tmp_path)
+    assert HARM[harm] in error(graph, "keras", whole)
+
+
+def test_a_shape_without_bytes(graph: Graph, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    whole = tmp_path / "a.weights.h5"
+    write_foreign(graph, "keras", whole, arrays(graph))
+    with h5py.File(whole, "a") as file:
+        del file["layers/conv2d/vars/0"]
+        file["layers/conv2d/vars"].create_dataset("0", (1 << 20, 1 << 20), "f4", chunks=(64, 64), compression="gzip")
+    message = error(graph, "keras", whole, "foreign-weights")
+    assert "`conv/kernel` for `conv.weight` is 1048576×1048576 and not 1×1×3×2" in message
+
+
+# --- pickles
+
+
+class Runs:
+    """What runs when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.marker),)
+
+
+def test_pickles_run_nothing(graph: Graph, tmp_path: Path) -> None:
+    marker = tmp_path / "was run"
+    content = pickle.dumps({"conv": [Runs(marker)]})
+    (tmp_path / "a.pkl").write_bytes(content)
+    assert "asks for `posix.mkdir`" in error(graph, "keras", tmp_path / "a.pkl")
+    if find_spec("torch"):
+        (tmp_path / "a.pth").write_bytes(content)
+        assert "holds more than tensors" in error(graph, "torchvision", tmp_path / "a.pth")
+        with zipfile.ZipFile(tmp_path / "b.pth", "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+            archive.writestr("archive/version", "3\n")
+        assert "holds more than tensors" in error(graph, "torchvision", tmp_path / "b.pth")
+    assert not marker.exists()
+    pickle.loads(content)
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4", "<f2"])
+def test_pickles_of_arrays(protocol: int, dtype: str, graph: Graph, tmp_path: Path) -> None:
+    """In Keras's layout; some arrays with their first axis the fastest."""
+    kernel = np.asfortranarray(np.arange(6).reshape(1, 1, 3, 2), dtype)
+    content = {
+        "conv": [kernel, np.zeros(2, dtype)],
+        "fc": (np.arange(160).reshape(32, 5).astype(dtype), np.ones(5, dtype)),
+    }
+    with (tmp_path / "a.pkl").open("wb") as file:
+        pickle.dump(content, file, protocol)
+    with read_foreign(graph, "keras", tmp_path / "a.pkl") as weights:
+        assert weights["conv.weight"].squeeze().tolist() == [[0, 2, 4], [1, 3, 5]]
+        assert weights["fc.bias"].tolist() == [1] * 5
+        assert weights["fc.weight"][1, :4].tolist() == [1, 11, 21, 31]  # every other feature is of the first channel
+
+
+def harmful(name: str) -> bytes:
+    array = b"cnumpy\nndarray\n"
+    return {
+        "not a mapping": pickle.dumps([1, 2]),
+        "objects": pickle.dumps({"conv": [np.array([None])]}),
+        "integers": pickle.dumps({"conv": [np.arange(3)]}),
+        "texts": pickle.dumps({"conv": ["a"]}),
+        "cut": pickle.dumps({"conv": [np.ones(3)]})[:-8],
+        "empty array of any size": b"\x80\x03" + array + b"(I1000000000000\ntR.",
+        "a name changed": b"\x80\x03" + array + b"}U\x01aU\x01bsb.",
+        "a memo of any size": b"\x80\x03Nr" + struct.pack("<I", (1 << 32) - 1) + b".",
+        "bytes of any size": b"\x80\x05\x96" + struct.pack("<Q", 1 << 62) + b".",
+        "shape without bytes": _shape_without_bytes(),
+    }[name]
+
+
+def _shape_without_bytes() -> bytes:
+    whole = pickle.dumps({"conv": [np.ones((3, 3), np.float32)]}, 3)
+    assert whole.count(b"K\x03K\x03") == 1
+    return whole.replace(b"K\x03K\x03", b"M\xff\xffM\xff\xff")
+
+
+NAMES = [
+    "not a mapping", "objects", "integers", "texts", "cut", "empty array of any size", "a name changed",
+    "a memo of any size", "bytes of any size", "shape without bytes",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_harmful_pickles(name: str, graph: Graph, tmp_path: Path) -> None:
+    (tmp_path / "a.pkl").write_bytes(harmful(name))
+    error(graph, "keras", tmp_path / "a.pkl")
+
+
+def test_a_tensor_that_is_larger_than_its_storage(graph: Graph, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    state = {key: torch.from_numpy(array) for key, array in arrays(graph).items()}
+    state["fc.weight"] = torch.zeros(1).expand(1 << 30, 1 << 20)
+    torch.save(state, tmp_path / "a.pth")
+    assert "is 1073741824×1048576 and not 5×32" in error(graph, "torchvision", tmp_path / "a.pth", "foreign-weights")
+
+
+def test_a_compressed_state_dict(graph: Graph, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    buffer = io.BytesIO()
+    torch.save({"a": torch.zeros(9)}, buffer)
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert "is compressed" in error(graph, "torchvision", tmp_path / "a.pth")
