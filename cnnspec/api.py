@@ -55,6 +55,43 @@ class Net:
 
         return summarise(self.graph, self.case)
 
+    def source(self, backend: str) -> str:
+        """The network's code for `torch` or `keras`: the text of `model.py`. No framework is imported.
+
+        Raises `SpecError` where the backend lacks an op, `KeyError` where there is no such backend.
+        """
+        from cnnspec.lower.backend import backends, check_support
+        from cnnspec.lower.fold import fold
+
+        found = backends()[backend].load()
+        report = Report()
+        check_support(self.graph, backend, found.kinds, report)
+        report.raise_errors()
+        text: str = found.source(fold(self.graph))
+        return text
+
+    def write_source(self, backend: str, folder: str | PathLike[str] | None = None) -> Path:
+        """Write `model.py` into `folder`, by default NAME-BACKEND here, and return its path."""
+        text = self.source(backend)
+        target = Path(folder if folder is not None else f"{self.name}-{backend}", "model.py")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(target)  # at once: it is never there half
+        return target
+
+    def build(self, backend: str, weights: Mapping[str, Any] | None = None) -> Any:
+        """The live model, an `nn.Module` for `torch`, a `keras.Model` for `keras`: what the text of `source` makes.
+
+        With `weights` they are loaded; without, the model starts as its framework starts it. Raises what `source`
+        raises, and `MissingDependency` where the framework is not installed.
+        """
+        from cnnspec.lower.backend import backend as find_backend
+        from cnnspec.lower.fold import fold
+
+        self.source(backend)  # says what is wrong before a framework is imported
+        return find_backend(backend).build(fold(self.graph), weights)
+
     def weights(self, seed: int | None = None) -> Weights:
         """What the parameters start from, by the recipe's initialisers; its seed (0 without one) unless one is given.
 

@@ -70,6 +70,13 @@ class Provider(StrEnum):
     tensorrt = "tensorrt"
 
 
+class CodeFor(StrEnum):
+    """Which framework `build` writes for."""
+
+    torch = "torch"
+    keras = "keras"
+
+
 class Layout(StrEnum):
     """The order of a shape's extents."""
 
@@ -155,6 +162,29 @@ def summary(
         print(result.to_markdown(depth=depth, layout=order))
     else:
         print(result.to_text(depth=depth, width=_width(), layout=order, colour=_colour(sys.stdout)))
+
+
+@app.command()
+def build(
+    spec: Spec = _DEFAULT_SPEC,
+    backend: Annotated[
+        CodeFor, typer.Option("--backend", metavar="NAME", help="`torch` or `keras`.", show_default=False)
+    ] = CodeFor.torch,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="DIR", help="A folder for it; NAME-BACKEND if none.")
+    ] = None,
+    transfer: Annotated[
+        str | None, typer.Option("--transfer", metavar="CASE", help="Build the network under a transfer case.")
+    ] = None,
+    set_: SetOption = None,
+) -> None:
+    """Write the network's code, `model.py`, for PyTorch or Keras."""
+    from cnnspec.api import load
+
+    net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
+    if net.warnings:
+        _complain(net.warnings)
+    print(f"wrote {net.write_source(backend.value, output)}")
 
 
 @app.command()

@@ -68,6 +68,7 @@ class Flow:
         self.last |= dict.fromkeys(ends, inf)
         if first == "inputs":
             self.last |= dict.fromkeys(definition.inputs, inf)
+        self.result = next(iter(ends))
         self._keep(steps)
         self.kept |= {tensor: legal(word) for tensor, word in ends.items() if word}
 
@@ -82,7 +83,8 @@ class Flow:
         for atom, _, _ in atoms(steps, ()):
             self.begin[id(atom)] = self.time + 1
             self._atom(atom)
-            self.born[atom.output] = self.time
+            behind = 0.5 if isinstance(atom, p.Optional) else 0  # its variable is the step's until then
+            self.born[atom.output] = self.time + behind
             self.end[id(atom)] = self.time
 
     def _atom(self, atom: Atom) -> None:
@@ -96,7 +98,8 @@ class Flow:
                 self._chain(atom.body)
                 if atom.shortcut:
                     self._chain([atom.shortcut])
-                    self.born[atom.shortcut_output] = self.time
+                    if atom.condition is not None:
+                        self.born[atom.shortcut_output] = self.time + 0.5
                 self._chain([atom.add])
             case p.Optional():
                 self._chain([atom.step])
@@ -105,7 +108,7 @@ class Flow:
         """Find what is needed beyond the step behind it."""
         found = list(atoms(steps, ()))
         for (atom, _, word), (after, _, _) in zip(found, found[1:], strict=False):
-            if self.last.get(atom.output, 0) > self.end[id(after)]:
+            if self.last.get(atom.output, 0) > self.end[id(after)] and atom.output is not self.result:
                 self.kept[atom.output] = self.legal(word or "skip")
         for atom, _, _ in found:
             match atom:

@@ -33,12 +33,10 @@ def channel_shuffle(x, groups: int, *, name: str):
     return layers.Reshape((height, width, channels), name=name)(x)
 
 
-def grouped_conv_transpose(x, filters: int, size, groups: int, *, name: str, **options):
+def grouped_conv_transpose(x, groups: int, filters: int, *args, name: str, **options):
     """A transposed convolution of each group of channels by itself."""
     parts = []
     for i, part in enumerate(ops.split(x, groups, axis=-1)):
-        conv = layers.Conv2DTranspose(
-            filters // groups, size, name=f"{name}.{i}", **options
-        )
-        parts.append(conv(part))
+        options["name"] = f"{name}.{i}"
+        parts.append(layers.Conv2DTranspose(filters // groups, *args, **options)(part))
     return layers.Concatenate(name=name)(parts)

@@ -88,8 +88,8 @@ class _Printer:
         bodies = ["\n".join(function.lines()) for function in texts]
         bodies[:0] = [self.helpers[name] for name in self.called]
         code = "\n\n\n".join(bodies)
-        imports = ["import math\n" if "math." in code and any(f.math for f in texts) else "", "import keras"]
-        modules = [name for name in ("layers", "ops") if f"{name}." in code]
+        imports = ["import math\n" if any(function.math for function in texts) else "", "import keras"]
+        modules = [name for name in ("layers", "ops") if re.search(rf'(?<![\w".]){name}\.', code)]
         if modules:
             imports.append(f"from keras import {', '.join(modules)}")
         head = "\n".join(line for line in imports if line)
@@ -121,7 +121,9 @@ class _Function:
         self.output = definition.output
         self.flow, self.steps_now, self.steps_in_training = self.order()
         found = list(atoms(self.steps_now, ()))
-        self.final = self.output if found and found[-1][0].output is self.output and not self.network else None
+        last = found[-1][0] if found and not self.network else None
+        made_last = last and last.output is self.output and not isinstance(last, p.Repeat | p.Optional)
+        self.final = self.output if made_last else None
 
     def order(self) -> tuple[Flow, list[p.Step], list[p.Step]]:
         """The steps that are always there, those for training only, and how values flow through both."""

@@ -107,7 +107,7 @@ def _conv(op: Op, text: Text) -> list[Piece]:
     a = op.attrs
     before, padding = _padding(op, text)
     rest = [
-        *option("strides", a["stride"], 1, text),
+        *([] if a["stride"] == const(1) else [text(a["stride"])]),
         *padding,
         *option("dilation_rate", a["dilation"], 1, text),
     ]
@@ -127,7 +127,7 @@ def _transposed_conv(op: Op, text: Text) -> list[Piece]:
     """Keras has no crop, and its `valid` is longer than the kernels reach where the stride is larger than they are."""
     a = op.attrs
     before: list[Piece] = []
-    options = [*option("strides", a["stride"], 1, text)]
+    options: list[Code] = [] if a["stride"] == const(1) else [text(a["stride"])]
     cut = ""
     if all(_like_same(**node.canonical().attrs) for node in op.nodes):
         options.append(named("padding", '"same"'))
@@ -152,7 +152,7 @@ def _transposed_conv(op: Op, text: Text) -> list[Piece]:
     if a["groups"] == const(1):
         made = layer("Conv2DTranspose", *args, *options, suffix=suffix)
     else:
-        made = helper("grouped_conv_transpose", *args, text(a["groups"]), *options)._replace(suffix=suffix)
+        made = helper("grouped_conv_transpose", text(a["groups"]), *args, *options)._replace(suffix=suffix)
     return [*before, made, *([layer("Cropping2D", cut)] if cut else [])]
 
 
@@ -195,7 +195,7 @@ def _surplus(
 def _size(op: Op, text: Text) -> list[Code]:
     """A pool's size, and its stride where that is another."""
     kernel, stride = op.attrs["kernel"], op.attrs["stride"]
-    return [text(kernel), *([named("strides", text(stride))] if stride != kernel else [])]
+    return [text(kernel), *([text(stride)] if stride != kernel else [])]
 
 
 def _max_pool(op: Op, text: Text) -> list[Piece]:

@@ -117,7 +117,8 @@ class _Class:
                 return self.sequential(items)
         for tensor, name in zip(definition.inputs, _NAMES, strict=False):
             self.bind(tensor, name)
-        heads = [s for s in definition.steps if isinstance(s, p.Call) and s.definition.kind == "head"]
+        further = {head.output for head in self.program.heads} if network else set()
+        heads = [step for step in definition.steps if isinstance(step, p.Call) and step.output in further]
         for step in definition.steps:
             if step not in heads:
                 self.step(step, ())

@@ -41,7 +41,7 @@ class _Folder:
         self.kept = kept_parameters(graph)
         self.names: set[str] = set()
         self.signatures: dict[tuple[int, bool], Any] = {}
-        self.outputs = {output.name for output in graph.outputs}
+        self.outputs = {output.node for output in graph.outputs}
         self.opened = _read_from_outside(graph)
         for instance in _instances(graph.root):
             if (key := _group_key(instance)) is not None:
@@ -181,7 +181,7 @@ class _Folder:
         flow = [_arrives(container) for container in containers]
         position: Expr = ZERO
         for rows in _entries(containers):
-            if all(row and row[0].kind == "output" and row[0].path not in self.outputs for row in rows):
+            if all(row and row[0].kind == "output" and _gives(row[0]) not in self.outputs for row in rows):
                 continue  # a head that this graph does without
             made = self.entry(rows, containers, scope, position if numbered else const(""), flow)
             steps += made.steps

@@ -47,7 +47,7 @@ def literal(value: Value) -> str:
         return quoted(value)
     if isinstance(value, tuple):
         return "(" + ", ".join(map(literal, value)) + ("," if len(value) == 1 else "") + ")"
-    return repr(value)
+    return repr(value).replace("e-0", "e-")  # 1e-5, as people write it
 
 
 def quoted(word: str) -> str:
