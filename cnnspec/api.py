@@ -205,7 +205,7 @@ def check(spec: str | PathLike[str]) -> list[Diagnostic]:
 
 
 def _check(spec: str, report: Report) -> None:
-    loaded = load_spec(spec, {}, report)
+    loaded = load_spec(spec, {}, report, whole=True)
     graph = build_graph(loaded, report) if loaded else None
     if loaded and graph:
         check_cases(loaded, graph, report)

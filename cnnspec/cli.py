@@ -287,7 +287,10 @@ def verify(
     set_: SetOption = None,
     format: Annotated[ListFormat, typer.Option("--format", help="How it is printed.")] = ListFormat.text,
 ) -> None:
-    """Check that every backend computes the same, layer by layer, and the same gradients."""
+    """Prove that all backends compute the same.
+
+    Outputs are compared layer by layer, and the gradients of all parameters.
+    """
     import json
 
     from cnnspec.api import load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from math import inf
 
 from cnnspec.expr import Const, Template
@@ -107,7 +108,7 @@ class Flow:
     def _keep(self, steps: Iterable[p.Step]) -> None:
         """Find what is needed beyond the step behind it."""
         found = list(atoms(steps, ()))
-        for (atom, _, word), (after, _, _) in zip(found, found[1:], strict=False):
+        for (atom, _, word), (after, _, _) in pairwise(found):
             if self.last.get(atom.output, 0) > self.end[id(after)] and atom.output is not self.result:
                 self.kept[atom.output] = self.legal(word or "skip")
         for atom, _, _ in found:

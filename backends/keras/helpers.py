@@ -1,6 +1,6 @@
 """Functions that a generated file defines where it uses them: their text is copied, docstrings and all."""
 
-# mypy: allow-untyped-defs
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
 from keras import layers, ops
 
@@ -16,7 +16,7 @@ def average_pool(x, size, strides, *padding, name: str):
     return layers.Multiply(name=name)([x, 1 / counted])
 
 
-def local_response_norm(x, size: int, alpha: float, beta: float, k: float, *, name: str):
+def local_response_norm(x, size, alpha, beta, k, *, name: str):
     """Channels divided by (k + alpha * sum of squares of `size` neighbours) ** beta."""
     around = ((0, 0), (0, 0), (0, 0), (size // 2, size // 2))
     squares = ops.pad(ops.square(x), around)

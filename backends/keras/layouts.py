@@ -32,10 +32,11 @@ class Layouts:
     """The order of every vector of a network, and the flattened maps that must be permuted."""
 
     def __init__(self, program: Program) -> None:
-        ops = [op for d in program.definitions for step in p.walk(d.steps) if isinstance(step, p.Layer) for op in step.ops]
+        layers = [s for d in program.definitions for s in p.walk(d.steps) if isinstance(s, p.Layer)]
+        ops = [op for layer in layers for op in layer.ops]
         self.nodes = sorted({node for op in ops for node in op.nodes}, key=lambda node: node.index)
         together = {node.index: op for op in ops for node in op.nodes}  # all uses of an op are one text
-        ends = {node.index for node in program.ends}
+        ends = {output.node.index for output in program.graph.outputs}
         self.permuted: set[int] = set()
         while found := self._settle(ends):
             self.permuted |= {node.index for index in found for node in together[index].nodes}
@@ -106,4 +107,3 @@ class Layouts:
             return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
         positions = self.positions(node)
         return values if positions is None else values[:, np.argsort(positions)]
-

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +26,7 @@ from cnnspec.lower.python import (
     annotation,
     assigned,
     call,
+    docstring,
     flat,
     fstring,
     identifier,
@@ -93,7 +93,7 @@ class _Printer:
         if modules:
             imports.append(f"from keras import {', '.join(modules)}")
         head = "\n".join(line for line in imports if line)
-        whole = f"{_docstring(self.program.title)}\n\n{head}\n\n\n{code}\n"
+        whole = f"{docstring(self.program.title)}\n\n{head}\n\n\n{code}\n"
         return Printed(whole, self.functions[self.program.network], texts[-1].training)
 
 
@@ -197,7 +197,7 @@ class _Function:
         for q in self.parameters:
             kind = self.printer.edges.get((self.definition, q.name))
             values = tuple(nested(value, kind) for value in q.values) if kind else q.values
-            default = f" = {literal(q.default)}" if q.default is not None else ""
+            default = "" if q.default is None else f" = {literal(nested(q.default, kind) if kind else q.default)}"
             made.append(f"{self.names[q.name]}: {annotation(values)}{default}")
         return made
 
@@ -211,7 +211,7 @@ class _Function:
     def model(self, body: list[str]) -> list[str]:
         """The network."""
         heads = self.printer.program.heads
-        channels, *sizes = self.printer.program.input
+        channels, *sizes = self.printer.program.maps
         body.append(f"    inputs = keras.Input({literal((*sizes, channels))})")
         body += self.steps(self.steps_now, (), "x", 4)
         arguments = self.arguments()
@@ -227,7 +227,9 @@ class _Function:
         """The model is returned."""
         shown_ends = tuple(map(self.flow.name, ends))
         outputs: Code = shown_ends[0] if len(ends) == 1 else Group("[", shown_ends, "]")
-        return lines(returned(call("keras.Model", "inputs", outputs, named("name", literal(self.printer.program.name)))), indent)
+        return lines(
+            returned(call("keras.Model", "inputs", outputs, named("name", literal(self.printer.program.name)))), indent
+        )
 
     # ---- steps
 
@@ -289,6 +291,8 @@ class _Function:
 
     def piece(self, piece: Piece, path: p.Path, source: Code, column: int) -> Code:
         """One call, which begins in a column: the formatter breaks what a layer is applied to, if that is enough."""
+        if piece.times:
+            source = f"{flat(source)} * {piece.times}"
         if piece.helper:
             self.printer.called[piece.function] = None
         name = [] if piece.suffix is None else [named("name", self.path(path, piece.suffix))]
@@ -428,12 +432,3 @@ def _numbered(step: p.Call) -> tuple[str, int]:
 
 def _output(step: p.Step) -> Tensor:
     return step.output
-
-
-def _docstring(title: str) -> str:
-    """The module's docstring, over several lines where it is long."""
-    safe = title.replace("\\", "\\\\").replace('"', "'" if title.endswith('"') else '"').replace('"""', "'''")
-    whole = f'"""{safe}."""'
-    if len(whole) <= WIDTH:
-        return whole
-    return "\n".join(textwrap.wrap(f'"""{safe}.', WIDTH, break_long_words=False, break_on_hyphens=False)) + '\n"""'

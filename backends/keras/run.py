@@ -66,7 +66,7 @@ class KerasRunner:
             model = build(program, weights)
             made = {layer.name: layer for layer in model.layers}
             self.nodes = [node for node in graph.inference().nodes if node.path in made]
-            self.model = keras.Model(model.inputs, [made[node.path].output for node in self.nodes])
+            self.model = keras.Model(model.inputs[0], {node.path: made[node.path].output for node in self.nodes})
 
     def outputs(self, images: Any) -> dict[str, Array]:
         """The output of every layer by its path, for images (batch, channels, height, width)."""
@@ -75,11 +75,8 @@ class KerasRunner:
         images = np.asarray(images, self.precision).transpose(0, 2, 3, 1)
         with computing(self.precision):
             values = self.model(np.ascontiguousarray(images), training=False)
-            arrays = [keras.ops.convert_to_numpy(value) for value in values]
-        return {
-            node.path: self.layouts.canonical_output(node, array)
-            for node, array in zip(self.nodes, arrays, strict=True)
-        }
+            arrays = {path: keras.ops.convert_to_numpy(value) for path, value in values.items()}
+        return {node.path: self.layouts.canonical_output(node, arrays[node.path]) for node in self.nodes}
 
 
 def gradients(
@@ -95,7 +92,7 @@ def gradients(
         for layer in model.layers:
             if isinstance(layer, keras.layers.Dropout):  # and what inherits from it
                 layer.rate = 0.0
-        ends = [np.asarray(cotangents[node.path], precision) for node in program.ends]
+        ends = [np.asarray(cotangents[node.path], precision) for node in (output.node for output in graph.outputs)]
         ends = [end.transpose(0, 2, 3, 1) if end.ndim == 4 else end for end in ends]
         found = _differentiated(model, np.asarray(images, precision).transpose(0, 2, 3, 1), ends)
     return gradients_of(model, layouts, found)
@@ -109,8 +106,7 @@ def _differentiated(model: Any, images: Array, cotangents: list[Array]) -> dict[
         outputs = model(np.ascontiguousarray(images), training=True)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return sum(
-            keras.ops.sum(y * keras.ops.convert_to_tensor(c, y.dtype))
-            for y, c in zip(outputs, cotangents, strict=True)
+            keras.ops.sum(y * keras.ops.convert_to_tensor(c, y.dtype)) for y, c in zip(outputs, cotangents, strict=True)
         )
 
     variables = model.trainable_weights

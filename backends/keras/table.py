@@ -23,7 +23,7 @@ class Piece(NamedTuple):
     """One call: a layer that is made with `args` and applied, or a function of the input and `args`.
 
     `suffix` stands behind the op's path in its name; None for a function that takes no name. `helper` tells whether the
-    function has to be defined in the file.
+    function has to be defined in the file, `times` what the input is multiplied by before.
     """
 
     function: str
@@ -31,6 +31,7 @@ class Piece(NamedTuple):
     suffix: str | None = ""
     applied: bool = True
     helper: bool = False
+    times: str = ""
 
 
 class Text(Protocol):
@@ -353,7 +354,7 @@ TABLE: Mapping[str, Lowering] = {
     "crop": lambda op, text: [layer("Cropping2D", text.edges(op.attrs["edges"]))],
     "upsample": _upsample,
     "channel_shuffle": lambda op, text: [helper("channel_shuffle", text(op.attrs["groups"]))],
-    "scale": _plain("Rescaling", "factor"),
+    "scale": lambda op, text: [layer("Identity")._replace(times=text(op.attrs["factor"]))],  # Rescaling rounds it
     "add": _plain("Add"),
     "multiply": _plain("Multiply"),
     "concat": _plain("Concatenate"),

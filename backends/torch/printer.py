@@ -16,7 +16,8 @@ from cnnspec.backends.torch.modules import (
 from cnnspec.backends.torch.table import HELPERS, lower
 from cnnspec.expr import Const, Expr, Ref, variables
 from cnnspec.lower import program as p
-from cnnspec.lower.program import Definition, Layer, Path, Program, Tensor
+from cnnspec.lower.fold import fold
+from cnnspec.lower.program import Definition, Layer, Path, Program, Tensor, Unprintable
 from cnnspec.lower.python import Code, assigned, call, flat, fstring, identifier, lines, quoted, returned, text
 from cnnspec.lower.symbols import const
 from cnnspec.lower.used import used
@@ -26,6 +27,13 @@ _NAMES = ("x", "y", "z", "u", "v", "w")
 
 def source(program: Program) -> str:
     """The text of `model.py`."""
+    try:
+        return _source(program)
+    except Unprintable:
+        return _source(fold(program.graph, shared=False))
+
+
+def _source(program: Program) -> str:
     uses = used(program, printed, paths=True)
     modules = Modules(program, uses)
     counts: dict[Tensor, int] = {}
@@ -363,7 +371,7 @@ class _Class:
                 self.set_up.append((1, assigned(name, module)))
                 self.nest(step.shortcut_output, call(name, self.read(x)))
             elif step.condition is not None:
-                raise NotImplementedError("a shortcut of several statements that some uses do without")
+                raise Unprintable("a shortcut of several statements that some uses do without")
             elif isinstance(shortcut, Layer):
                 self.nest(shortcut.output, self.layer(shortcut, path))
             elif (code := self.sequence(shortcut, place)) is not None:

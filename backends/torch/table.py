@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnnspec.expr import Binary, Const, Expr, Value
-from cnnspec.lower.program import Op
+from cnnspec.lower.program import Op, Unprintable
 from cnnspec.lower.python import Code, Group, call, flat, literal, named
 from cnnspec.lower.symbols import binary, const
 from cnnspec.ops import Maps, Vector
@@ -182,7 +182,7 @@ def _transposed_conv(op: Op) -> Lowered:
     if not symmetric(op, "crop"):
         cut = op.values["crop"][0] if isinstance(crop, Const) else None
         if cut is None:
-            raise NotImplementedError("a transposed convolution whose crop differs between uses")
+            raise Unprintable("a transposed convolution whose crop differs between uses")
         lowered.after = lambda y, text: call("F.pad", y, literal(torch_order(cut, -1)))
         crop = const(0)
     lowered.args = [
@@ -245,7 +245,7 @@ def _max_pool(op: Op) -> Lowered:
 def _overhang(op: Op) -> Value:
     overhang = op.attrs["overhang"]
     if not isinstance(overhang, Const):
-        raise NotImplementedError("windows that overhang differently between uses")
+        raise Unprintable("windows that overhang differently between uses")
     return overhang.value
 
 
@@ -401,7 +401,7 @@ def _zero_pad(op: Op) -> Lowered:
 def _crop(op: Op) -> Lowered:
     pixels = op.attrs["edges"]
     if not isinstance(pixels, Const):
-        raise NotImplementedError("a crop that differs between uses")
+        raise Unprintable("a crop that differs between uses")
     cut = literal(torch_order(pixels.value, -1))
     return Lowered(function=lambda inputs, text: call("F.pad", inputs[0], cut))
 

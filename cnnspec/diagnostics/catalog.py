@@ -100,7 +100,7 @@ CATALOG: dict[str, Entry] = {
     "weight-shape": _error("A parameter has one shape in a weight file and another in the network."),
     "weight-type": _error("A weight file holds something other than floats of 16, 32 or 64 bits."),
     "foreign-weights": _error(
-        "Weights of another framework, or for it, do not fit the network: some are missing, left over or of another shape."
+        "Weights of another framework, or for it, do not fit the network: missing, left over or of another shape."
     ),
     "not-finite": _warning("Weights hold infinities or NaN."),
     # backends

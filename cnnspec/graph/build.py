@@ -25,14 +25,15 @@ def build_graph(spec: Spec, report: Report, transfer: str = "") -> Graph | None:
 
 def check_cases(spec: Spec, graph: Graph, report: Report) -> None:
     """Report what is wrong with the transfer section: every case is applied once."""
-    if spec.transfer is None:
+    transfer = spec.read_transfer(report)
+    if transfer is None:
         return
-    section = spec.transfer.section
+    section = transfer.section
     paths = _paths(graph)
     own = Report()
     for path in (*section.head, *section.boundaries):
-        _check_path(path, paths, own, written(spec.transfer.node, path))
-    for case in spec.transfer.cases.values():
+        _check_path(path, paths, own, written(transfer.node, path))
+    for case in transfer.cases.values():
         _apply(spec, case, own, graph)
     _tell(own, spec, report)
 
@@ -64,7 +65,10 @@ def _some(names: list[str]) -> str:
 
 
 def _with_case(spec: Spec, report: Report, name: str) -> Graph | None:
-    cases = spec.transfer.cases if spec.transfer else {}
+    transfer = spec.read_transfer(report)
+    if report.failed:
+        return None
+    cases = transfer.cases if transfer else {}
     if name not in cases:
         source = Source("--transfer", name)
         message = f"`{spec.name}` has no transfer case `{name[:60]}`"

@@ -26,14 +26,19 @@ Rows = list[list[Instance]]
 """For each element, the instances of one entry: one, none where it is left out, several where it is repeated."""
 
 
-def fold(graph: Graph) -> Program:
-    """The program of a network, training-only heads included."""
-    return _Folder(graph).program()
+def fold(graph: Graph, *, shared: bool = True) -> Program:
+    """The program of a network, training-only heads included.
+
+    Without `shared`, every use of a block has a text of its own and nothing is a loop, so that all values are known:
+    for what a language cannot say of several uses at once.
+    """
+    return _Folder(graph, shared).program()
 
 
 class _Folder:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, shared: bool) -> None:
         self.graph = graph
+        self.shared = shared
         self.groups: dict[tuple[Any, ...], list[Instance]] = {}
         self.folded: dict[int, tuple[Definition, int]] = {}  # of an instance: its definition, and which use it is
         self.readers: dict[int, list[list[Node]]] = {}  # of a definition: for each input, the node that each use reads
@@ -64,8 +69,7 @@ class _Folder:
         title = ": ".join(text for text in (spec.name, spec.description) if text)
         if spec.cite:
             title = f"{title} ({spec.cite})"
-        ends = tuple(output.node for output in self.graph.outputs)
-        return Program(spec.name, title, self.graph.input.shape, [*self.definitions, network], heads, ends)
+        return Program(spec.name, title, self.graph, [*self.definitions, network], heads)
 
     # ---- definitions
 
@@ -74,7 +78,7 @@ class _Folder:
         if id(instance) not in self.folded:
             key = _group_key(instance)
             assert key is not None
-            self.define(self.groups[key], (False, True, None))
+            self.define(self.groups[key], (False, True, None) if self.shared else (None,))
         return self.folded[id(instance)]
 
     def define(self, uses: list[Instance], ways: tuple[bool | None, ...]) -> None:
@@ -384,7 +388,7 @@ class _Folder:
         layer = next(row[0] for row in rows if row).layer
         assert layer
         opened = any(id(i) in self.opened for row in rows for i in row[:-1])
-        if set(counts) != {1} and not opened:
+        if set(counts) != {1} and not opened and self.shared:
             marks = len(scope.definition.parameters), len(scope.definition.lets), set(scope.names)
             before = [dict(extra) for extra in scope.extra]
             try:

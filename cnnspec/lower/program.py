@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cnnspec.expr import Expr, Value
-from cnnspec.graph import Node
+from cnnspec.graph import Graph, Node
 from cnnspec.ops import Maps, Shape
 
 Path = tuple[Expr, ...]
@@ -180,6 +180,10 @@ class Optional:
         return self.step.path
 
 
+class Unprintable(Exception):
+    """Something that a language cannot say of several uses at once; it can of each alone: `fold(..., shared=False)`."""
+
+
 Step = Layer | Call | Repeat | Sequence | Branches | Residual | Optional
 
 
@@ -225,17 +229,13 @@ class Definition:
 
 @dataclass(slots=True, eq=False)
 class Program:
-    """A network as definitions, each after those that it uses, and the network itself, which comes last.
-
-    `ends` are the nodes of its outputs, the main one first.
-    """
+    """A network as definitions, each after those that it uses, and the network itself, which comes last."""
 
     name: str
     title: str
-    input: Shape
+    graph: Graph
     definitions: list[Definition]
     heads: list[Head]
-    ends: tuple[Node, ...]
 
     @property
     def network(self) -> Definition:
@@ -245,8 +245,9 @@ class Program:
     @property
     def maps(self) -> Maps:
         """The shape of the input."""
-        assert isinstance(self.input, Maps)
-        return self.input
+        shape = self.graph.input.shape
+        assert isinstance(shape, Maps)
+        return shape
 
 
 def walk(steps: list[Step]) -> Iterator[Step]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import textwrap
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -54,6 +55,13 @@ def quoted(word: str) -> str:
     """A string literal with double quotes, safe for any text."""
     escaped = word.encode("unicode_escape").decode("ascii") if not word.isprintable() else word.replace("\\", "\\\\")
     return '"' + escaped.replace('"', '\\"') + '"'
+
+
+def docstring(title: str) -> str:
+    """A docstring that says `title`, safe for any text, over several lines where it is long."""
+    safe = title.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    end = "" if title.endswith(".") else "."
+    return "\n".join(textwrap.wrap(f'"""{safe}{end}"""', WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
 def needs_math(expr: Expr) -> bool:

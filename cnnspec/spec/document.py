@@ -39,10 +39,12 @@ class Spec:
     description: str = ""
     preprocess: PreprocessSection | None = None
     labels: list[str] | None = None
-    transfer: Transfer | None = None
     files: list[Path] = field(default_factory=list)
     recipe_reader: Callable[[Report, str], Recipe | None] = lambda report, reference: None
+    transfer_reader: Callable[[Report], Transfer | None] = lambda report: None
     _recipe: Recipe | None = None
+    _transfer: Transfer | None = None
+    _transfer_read: bool = False
 
     def newer(self, span: Span, other: Span) -> bool:
         """Whether `span` lies in a file that extends, directly or not, the one with `other`."""
@@ -54,6 +56,21 @@ class Spec:
         A recipe is read when it is asked for: what does not train need not pay for it, nor fail for its mistakes.
         """
         return self.recipe_reader(report, reference)
+
+    def read_transfer(self, report: Report) -> Transfer | None:
+        """The transfer section, read once, when it is asked for; what is wrong goes to `report`."""
+        if not self._transfer_read:
+            self._transfer_read = True
+            self._transfer = self.transfer_reader(report)
+        return self._transfer
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """The transfer section, if there is one. Raises `SpecError` with its mistakes."""
+        report = Report()
+        transfer = self.read_transfer(report)
+        report.raise_errors()
+        return transfer
 
     @property
     def recipe(self) -> Recipe | None:

@@ -24,8 +24,7 @@ from cnnspec.spec.locate import find
 from cnnspec.spec.parameters import ParameterReader, Wrong, set_span
 from cnnspec.spec.parser import Parser
 from cnnspec.spec.problems import listed
-from cnnspec.spec.sections import InputSection, PreprocessSection, TransferSection
-from cnnspec.spec.transfer import keep_layers, read_transfer
+from cnnspec.spec.sections import InputSection, PreprocessSection
 from cnnspec.spec.values import describe, is_null
 from cnnspec.spec.version import LANGUAGE, check_version
 from cnnspec.spec.words import TOP_LEVEL
@@ -43,10 +42,13 @@ _MAX_CHANNELS = 4  # of an image whose extents are in an order that is not said
 
 if TYPE_CHECKING:
     from cnnspec.spec.recipe import Recipe
+    from cnnspec.spec.transfer import Transfer
 
 
-def load_spec(reference: str, overrides: Dict[str, Any], report: Report) -> Spec | None:
+def load_spec(reference: str, overrides: Dict[str, Any], report: Report, *, whole: bool = False) -> Spec | None:
     """The spec at a path or of the zoo, with parameters set to `overrides` (text as on the command line, or values).
+
+    A transfer section is read when it is asked for, or now if the `whole` file is to be checked.
 
     Returns None where `report` got an error that leaves nothing to expand; other errors leave a spec that can still be
     expanded to find more.
@@ -60,10 +62,10 @@ def load_spec(reference: str, overrides: Dict[str, Any], report: Report) -> Spec
         return None
     if root.get("extends") and len(files) == 1:  # what it extends was not found
         own = Report()
-        _Loader(root, own, files, partial=True).spec(overrides)
+        _Loader(root, own, files, partial=True).spec(overrides, whole)
         report.extend(d for d in own.diagnostics if d.slug in _SURE)
         return None
-    return _Loader(root, report, files).spec(overrides)
+    return _Loader(root, report, files).spec(overrides, whole)
 
 
 def _shown(path: Path, reference: str) -> str:
@@ -78,7 +80,7 @@ class _Loader(ParameterReader):
         self.partial = partial
         self.set_channels = False
 
-    def spec(self, overrides: Dict[str, Any]) -> Spec | None:
+    def spec(self, overrides: Dict[str, Any], whole: bool) -> Spec | None:
         root, report = self.root, self.report
         self._header()
         self.set_channels = "input.channels" in overrides
@@ -129,6 +131,8 @@ class _Loader(ParameterReader):
             files=self.files,
         )
         self._sections(spec, known_input=size is not None)
+        if whole:
+            spec.read_transfer(report)
         return spec if size and layers is not None and not recursive(blocks, report) else None
 
     def _header(self) -> None:
@@ -189,10 +193,18 @@ class _Loader(ParameterReader):
         if known_input:
             self._channels(spec)
         spec.labels = self._labels()
-        transfer = self.section("transfer", TransferSection, spec.values, keep=keep_layers)
-        node = self.root.get("transfer")
-        if transfer is not None and isinstance(node, Mapping):
-            spec.transfer = read_transfer(transfer, node, spec.parser)
+
+        def read_transfer(report: Report) -> Transfer | None:
+            from cnnspec.spec.transfer import keep_layers, read_transfer
+            from cnnspec.spec.transfer_section import TransferSection
+
+            loader = copy(self)
+            loader.report = spec.parser.report = report
+            section = loader.section("transfer", TransferSection, spec.values, keep=keep_layers)
+            node = loader.root.get("transfer")
+            return read_transfer(section, node, spec.parser) if section and isinstance(node, Mapping) else None
+
+        spec.transfer_reader = read_transfer
 
         def read_recipe(report: Report, reference: str) -> Recipe | None:
             from cnnspec.spec.recipe import load_recipe  # large models, of no use to what does not train

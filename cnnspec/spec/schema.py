@@ -27,7 +27,8 @@ from cnnspec.spec.schema_values import (
     text,
     value_definitions,
 )
-from cnnspec.spec.sections import InputSection, PreprocessSection, TransferSection
+from cnnspec.spec.sections import InputSection, PreprocessSection
+from cnnspec.spec.transfer_section import TransferSection
 from cnnspec.spec.version import LANGUAGE
 from cnnspec.spec.words import COMMON, STRUCTURES, TOP_LEVEL
 

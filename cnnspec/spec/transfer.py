@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnspec.diagnostics import Report, Span
 from cnnspec.expr import Const
 from cnnspec.source import Mapping, Scalar, Sequence
 from cnnspec.spec.layers import Arg, Body
 from cnnspec.spec.parser import Parser
-from cnnspec.spec.sections import TransferCase, TransferSection
+
+if TYPE_CHECKING:
+    from cnnspec.spec.transfer_section import TransferCase, TransferSection
 
 
 @dataclass(slots=True)

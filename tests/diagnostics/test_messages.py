@@ -27,9 +27,9 @@ RAISERS = {
 }  # fmt: skip
 ELSEWHERE = {"disagreement", "file-exists", "too-many-mistakes"} | {
     "no-file", "bad-weight-file", "missing-weights", "left-over-weights", "weight-shape", "weight-type", "not-finite",
-    "foreign-weights",
+    "foreign-weights", "no-provider", "no-preprocess", "out-of-range", "unsupported-op", "bad-model",
 }  # fmt: skip
-"""Slugs of `cnnspec init` and `verify`, of what takes long to provoke, and of weights: tests/cli, test_hostile.py, tests/weights."""
+"""Slugs of commands beside `validate`, and of what takes long to provoke: tests/cli, test_hostile.py, weights, onnx, golden."""
 UNREACHABLE = ("this expression is nested too deeply",)
 """Not by any spec of the allowed size: tests/unit/test_expr.py goes there by itself."""
 

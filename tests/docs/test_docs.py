@@ -23,7 +23,8 @@ from cnnspec.ops import OPS
 from cnnspec.source import Mapping, Sequence, read_text
 from cnnspec.source.reader import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, MAX_NODES
 from cnnspec.spec.loader import load_spec
-from cnnspec.spec.sections import PreprocessSection, TransferCase, TransferSection
+from cnnspec.spec.sections import PreprocessSection
+from cnnspec.spec.transfer_section import TransferCase, TransferSection
 from cnnspec.spec.words import BLOCK_KEYS, COMMON, RESERVED, SHORTCUTS, STRUCTURES, TOP_LEVEL
 
 ROOT = Path(__file__).resolve().parents[2]

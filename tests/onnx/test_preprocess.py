@@ -178,7 +178,8 @@ def truncated():
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"", "no image"), (b"GIF89a", "no image|unpack|read"), (b"words", "no image"), (truncated(), "truncated")]
+    ("data", "message"),
+    [(b"", "no image"), (b"GIF89a", "no image|unpack|read"), (b"words", "no image"), (truncated(), "truncated")],
 )
 def test_broken_files_are_bad_images(data, message, tmp_path):
     path = tmp_path / "broken.png"

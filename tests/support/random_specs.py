@@ -18,7 +18,10 @@ import yaml
 
 import cnnspec
 from cnnspec import Net, SpecError
+from cnnspec.lower.fold import fold
+from cnnspec.lower.replay import differences
 from cnnspec.ops import OPS, Maps
+from cnnspec.verify import verify
 
 Spec = dict[str, Any]
 Layer = Any
@@ -350,7 +353,7 @@ class _Writer:
         layer = {"conv": "$filters", "kernel": 3, "padding": "same", "repeat": "$n"} | self.pick({}, {"first": {"stride": 2}}, {"activation": self.activation()})
         do = [layer, self.pick({"max_pool": 2, "padding": "same"}, "batch_norm", {"batch_norm": None, "if": "$i == 1"}, {"dropout": 0.1})]
         if self.some(0.3):
-            do.append({"add": ["previous", self.pick("0", "previous")]} if self.some(0.1) else "relu")
+            do.append("relu")
         return [{"stage": f"{name}_$i", "each": each, "do": do}]
 
     def table(self) -> Any:
@@ -433,3 +436,14 @@ def _at(value: Any, place: Any) -> Any:
     for key in place:
         value = value[key]
     return value
+
+
+# ---- what may be wrong
+
+
+def faults(spec: Spec, backends: list[str] | None = None) -> list[str]:
+    """What the program that is made of a spec has otherwise than its graph, and what backends compute otherwise."""
+    graph = loaded(spec).graph
+    if found := differences(fold(graph), graph):
+        return [f"folding: {difference}" for difference in found]
+    return [f"{d.path}: {d.message}" for d in verify(graph, only=backends).diagnostics()]

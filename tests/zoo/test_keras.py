@@ -5,8 +5,8 @@ from collections.abc import Hashable, Iterator
 from typing import Any
 
 import pytest
+from zoo_peers import KERAS
 
-from .peers import KERAS
 from .structure import (
     Pads,
     Step,

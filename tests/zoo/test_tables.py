@@ -7,10 +7,9 @@ from math import prod
 from typing import Any
 
 import pytest
+from zoo_peers import KERAS, TORCHVISION
 
 import cnnspec
-
-from .peers import KERAS, TORCHVISION
 
 Table = dict[str, tuple[tuple[int, ...], int]]
 

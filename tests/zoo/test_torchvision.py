@@ -11,10 +11,10 @@ import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.nn import functional
+from zoo_peers import TORCHVISION
 
 import cnnspec
 
-from .peers import TORCHVISION
 from .structure import (
     Step,
     avg_pool,

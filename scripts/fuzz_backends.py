@@ -1,0 +1,68 @@
+"""Compares all backends on random specs; prints those on which they disagree, made small, as YAML.
+
+The specs are those of tests/support/random_specs.py: seed S, S + 1 and so on. Exits with 1 if anything was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def main() -> int:
+    """Run as many specs as are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=100, help="how many specs (100)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first one (0)")
+    parser.add_argument("--backends", help="as `cnnspec verify` takes them; all that are installed if none")
+    arguments = parser.parse_args()
+    names = arguments.backends.split(",") if arguments.backends else None
+    warnings.simplefilter("ignore")
+    specs: Any = importlib.import_module("random_specs")
+    found, start = 0, time.monotonic()
+    for done, seed in enumerate(range(arguments.seed, arguments.seed + arguments.count), 1):
+        spec = specs.random_spec(seed)
+        if complaints := observed(specs, spec, names):
+            found += 1
+            report(specs, seed, spec, complaints, names)
+        if "keras" in sys.modules:
+            sys.modules["keras"].utils.clear_session()  # it keeps every model otherwise
+        if done % 50 == 0:
+            print(f"{done} specs, {found} with faults, {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{arguments.count} specs from seed {arguments.seed}: {found} with faults")
+    return int(found > 0)
+
+
+def observed(specs: Any, spec: Any, names: list[str] | None) -> list[str]:
+    """The faults of a spec; an exception is one, too."""
+    try:
+        complaints: list[str] = specs.faults(spec, names)
+    except Exception as error:
+        return [f"{type(error).__name__}: {error}"]
+    return complaints
+
+
+def report(specs: Any, seed: int, spec: Any, complaints: list[str], names: list[str] | None) -> None:
+    """Print a spec that shows the first of these complaints, as small as it gets."""
+    kind = sort(complaints[0])
+    small = specs.shrunk(spec, lambda other: any(sort(text) == kind for text in observed(specs, other, names)))
+    print(f"--- seed {seed}", *complaints, "--- shrunk", *observed(specs, small, names), specs.text(small), sep="\n")
+    sys.stdout.flush()
+
+
+def sort(complaint: str) -> str:
+    """What kind of a fault it is: which backend, in which precision, and whether it departs or fails and how."""
+    return " ".join(word for word in complaint.partition(": ")[2].split()[:6] if not word.startswith("`"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Every backend against the reference: every op's cases, and every network of the zoo at a small size.
+
+Backends come from the registry and ops from theirs, so that neither can be forgotten. `verify` compares, layer by layer,
+in both precisions, and the gradients too; that it can fail is shown in tests/verify.
+"""
+
+from typing import Any
+
+import pytest
+import yaml
+from op_cases import CASES, Case
+
+import cnnspec
+from cnnspec import Net, SpecError
+from cnnspec.lower.backend import backends
+from cnnspec.ops import OPS, Maps, Shape
+from cnnspec.verify import Verification
+from cnnspec.verify.run import PRECISIONS, TRUTH
+
+BACKENDS = [name for name in backends() if name != TRUTH]
+GROUPS: dict[str, list[Case]] = {}
+for case in CASES:
+    GROUPS.setdefault(f"{case.kind} on {case.inputs[0]}", []).append(case)
+
+
+def layers(case: Case) -> list[Any]:
+    """A case as layers on its first input; the others are made from that."""
+    op, base = OPS[case.kind], case.inputs[0]
+    if op.merges:
+        return [{case.kind: {f"b{n}": made(base, shape) for n, shape in enumerate(case.inputs)}}]
+    options = dict(case.options)
+    return [{case.kind: options.pop(op.main, None) if op.main else None, **options}]
+
+
+def made(base: Shape, shape: Shape) -> list[Any]:
+    """Layers that make a shape from another one."""
+    if not isinstance(shape, Maps):
+        return [{"dense": shape.channels}]
+    window = [base.height // shape.height, base.width // shape.width]
+    return [{"conv": shape.channels, "kernel": 1}, *([] if window == [1, 1] else [{"avg_pool": window}])]
+
+
+def spec_of(cases: list[Case]) -> dict[str, Any]:
+    """Cases with the same first input as the heads of one network, on maps that are not the input itself."""
+    shape = cases[0].inputs[0]
+    first = {"conv": shape.channels, "kernel": 1, "name": "first"}
+    size = [shape.height, shape.width] if isinstance(shape, Maps) else 1
+    flat = [] if isinstance(shape, Maps) else ["flatten"]
+    return {
+        "cnnspec": 1,
+        "name": "cases",
+        "input": {"channels": 3, "size": size},
+        "layers": [first, *flat, {"scale": 1.5, "name": "main"}],
+        "outputs": {f"case{n}": {"from": "main", "layers": layers(case)} for n, case in enumerate(cases)},
+    }
+
+
+def load(spec: dict[str, Any], folder: Any) -> Net:
+    path = folder / "cases.yaml"
+    path.write_text(yaml.safe_dump(spec, sort_keys=False, width=1000))
+    return cnnspec.load(path)
+
+
+def holds(result: Verification) -> None:
+    """All backends are there, in both precisions, with all outputs, and agree."""
+    assert result.left_out == {}
+    ran = {(check.backend, check.precision) for check in result.checks if check.what == "outputs"}
+    assert ran == {(name, precision) for name in BACKENDS for precision in PRECISIONS}
+    assert any(check.what == "gradients" for check in result.checks)
+    for check in result.checks:
+        assert check.comparisons or check.error
+    assert [d.message for d in result.diagnostics()] == []
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_ops(group, tmp_path):
+    net = load(spec_of(GROUPS[group]), tmp_path)
+    assert net.warnings in ((), net.warnings)
+    ends = [output.node.op.kind for output in net.graph.outputs[1:]]
+    assert ends == [OPS[case.kind].kind if not case.op.parts() else "conv" for case in GROUPS[group]]
+    holds(net.verify())
+
+
+def smallest(name: str) -> Net:
+    """A network of the zoo at the smallest of some sizes that it takes."""
+    for size in (32, 64, 75, 96, 128, 160, 224, 299):
+        try:
+            return cnnspec.load(name, params={"input.size": size})
+        except SpecError:
+            continue
+    return cnnspec.load(name)
+
+
+def zoo() -> list[Any]:
+    large = {name for name in cnnspec.zoo() if len(cnnspec.load(name).graph.nodes) > 80}
+    heavy = {name for name in cnnspec.zoo() if cnnspec.load(name).summary().cost.totals.params > 8_000_000}
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in large | heavy)) for name in cnnspec.zoo()]
+
+
+@pytest.mark.parametrize("name", zoo())
+def test_zoo(name):
+    holds(smallest(name).verify())
