@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from copy import copy
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
@@ -424,15 +425,27 @@ def _complain(diagnostics: Sequence[Any]) -> None:
     print(f"\n{render.summary_line(diagnostics)}", file=sys.stderr)
 
 
+def _only(command: str) -> typer.Typer:
+    """The application with this command alone, if it has it: typer builds all it has before it looks which is meant."""
+    named = [info for info in app.registered_commands if command in (info.name, getattr(info.callback, "__name__", ""))]
+    if not named:
+        return app
+    one = copy(app)
+    one.registered_commands = named
+    return one
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; `arguments` are those of the process unless given."""
     from cnnspec.diagnostics import SpecError
+
+    given = sys.argv[1:] if arguments is None else arguments
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal without × must not end in a traceback
     try:
         try:
-            app(args=arguments, prog_name="cnnspec")
+            _only(given[0] if given else "")(args=given, prog_name="cnnspec")
         finally:
             sys.stdout.flush()
     except SpecError as error:

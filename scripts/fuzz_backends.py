@@ -1,4 +1,4 @@
-"""Compares all backends on random specs; prints those on which they disagree, made small, as YAML.
+"""Compares all backends on random specs; prints what is wrong, and the first spec of each kind made small, as YAML.
 
 The specs are those of tests/support/random_specs.py: seed S, S + 1 and so on. Exits with 1 if anything was found.
 """
@@ -29,11 +29,15 @@ def main() -> int:
     warnings.simplefilter("ignore")
     specs: Any = importlib.import_module("random_specs")
     found, start = 0, time.monotonic()
+    known: set[str] = set()
     for done, seed in enumerate(range(arguments.seed, arguments.seed + arguments.count), 1):
         spec = specs.random_spec(seed)
         if complaints := observed(specs, spec, names):
             found += 1
-            report(specs, seed, spec, complaints, names)
+            print(f"--- seed {seed}", *complaints, sep="\n", flush=True)
+            if (kind := sort(complaints[0])) not in known:
+                known.add(kind)
+                print(*smallest(specs, spec, complaints[0]), sep="\n", flush=True)
         if "keras" in sys.modules:
             sys.modules["keras"].utils.clear_session()  # it keeps every model otherwise
         if done % 50 == 0:
@@ -47,16 +51,17 @@ def observed(specs: Any, spec: Any, names: list[str] | None) -> list[str]:
     try:
         complaints: list[str] = specs.faults(spec, names)
     except Exception as error:
-        return [f"{type(error).__name__}: {error}"]
+        return [f"folding: {type(error).__name__} {error}"]
     return complaints
 
 
-def report(specs: Any, seed: int, spec: Any, complaints: list[str], names: list[str] | None) -> None:
-    """Print a spec that shows the first of these complaints, as small as it gets."""
-    kind = sort(complaints[0])
-    small = specs.shrunk(spec, lambda other: any(sort(text) == kind for text in observed(specs, other, names)))
-    print(f"--- seed {seed}", *complaints, "--- shrunk", *observed(specs, small, names), specs.text(small), sep="\n")
-    sys.stdout.flush()
+def smallest(specs: Any, spec: Any, complaint: str) -> list[str]:
+    """The smallest spec with a fault of this kind, and what is wrong with it."""
+    involved = [name for name in sys.modules["cnnspec.verify.run"].verifiable() if f" {name} " in f" {complaint} "]
+    small = specs.shrunk(
+        spec, lambda other: any(sort(text) == sort(complaint) for text in observed(specs, other, involved))
+    )
+    return ["--- small", *observed(specs, small, involved), specs.text(small)]
 
 
 def sort(complaint: str) -> str:

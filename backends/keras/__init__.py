@@ -8,8 +8,9 @@ from typing import Any
 
 from cnnspec.backends.keras.table import TABLE
 from cnnspec.graph import Graph
-from cnnspec.lower.backend import Precision, Runner, Weights
+from cnnspec.lower.backend import Limit, Precision, Runner, Weights
 from cnnspec.lower.program import Program
+from cnnspec.ops import Canonical
 
 
 class _Backend:
@@ -22,6 +23,16 @@ class _Backend:
     def packages(self) -> tuple[str, ...]:
         """Keras, and what it computes with."""
         return os.environ.get("KERAS_BACKEND", "tensorflow"), "keras"
+
+    def limit(self, canonical: Canonical, precision: Precision) -> Limit:
+        """TensorFlow has some constants in float32 alone, and no dilated transposed convolution on a CPU."""
+        kind, attrs = canonical
+        if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+            return ""
+        if kind == "transposed_conv" and attrs["dilation"] != (1, 1):
+            return "lacking"
+        inexact = kind in ("elu", "gelu", "leaky_relu") or attrs.get("mode") == "bilinear"
+        return "rounded" if inexact and precision == "float64" else ""
 
     def source(self, program: Program) -> str:
         """The text of `model.py`."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cnnspec.backends.keras.flow import Atom, Flow, atoms, label_of
 from cnnspec.backends.keras.layouts import Layouts
-from cnnspec.backends.keras.table import MERGES, TABLE, Piece, shown
+from cnnspec.backends.keras.table import MERGES, SEPARATOR, TABLE, Piece, shown
 from cnnspec.backends.keras.windows import Edges, edge_parameters, mapped, nested, shortest
 from cnnspec.expr import Const, Expr, Template, Value
 from cnnspec.lower import program as p
@@ -173,8 +173,8 @@ class _Function:
         """The name of a layer."""
         parts = [*path] if self.network else [ref(_NAME), *path]
         if suffix:
-            return fstring([*parts, const(suffix[1:])], self.names, ".")
-        return "name" if parts == [ref(_NAME)] else fstring(parts, self.names, ".")
+            parts.append(const(suffix))
+        return "name" if parts == [ref(_NAME)] else fstring(parts, self.names, SEPARATOR)
 
     # ---- the function
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from cnnspec.backends.keras.layouts import Array, Layouts
 from cnnspec.backends.keras.printer import Printed, print_program
+from cnnspec.backends.keras.table import layer_name
 from cnnspec.backends.keras.weights import gradients_of, set_weights
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import Precision, Weights
@@ -65,8 +66,10 @@ class KerasRunner:
         with computing(precision):
             model = build(program, weights)
             made = {layer.name: layer for layer in model.layers}
-            self.nodes = [node for node in graph.inference().nodes if node.path in made]
-            self.model = keras.Model(model.inputs[0], {node.path: made[node.path].output for node in self.nodes})
+            self.nodes = [node for node in graph.inference().nodes if layer_name(node.path) in made]
+            self.model = keras.Model(
+                model.inputs[0], {node.path: made[layer_name(node.path)].output for node in self.nodes}
+            )
 
     def outputs(self, images: Any) -> dict[str, Array]:
         """The output of every layer by its path, for images (batch, channels, height, width)."""
@@ -75,7 +78,9 @@ class KerasRunner:
         images = np.asarray(images, self.precision).transpose(0, 2, 3, 1)
         with computing(self.precision):
             values = self.model(np.ascontiguousarray(images), training=False)
-            arrays = {path: keras.ops.convert_to_numpy(value) for path, value in values.items()}
+            arrays = {
+                path: np.asarray(keras.ops.convert_to_numpy(value), self.precision) for path, value in values.items()
+            }
         return {node.path: self.layouts.canonical_output(node, arrays[node.path]) for node in self.nodes}
 
 

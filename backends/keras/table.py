@@ -12,8 +12,10 @@ from cnnspec.lower.python import Code, literal, named
 from cnnspec.lower.symbols import binary, const
 from cnnspec.ops import Maps
 
-FULL = ".full"
-"""Behind the path of a weighted layer whose output is cut before it is the op's."""
+SEPARATOR = "-"
+"""Between the components of a path in a layer's name: Keras refuses slashes, and dots where it runs on torch."""
+FULL = f"{SEPARATOR}full"
+"""Behind the name of a weighted layer whose output is cut before it is the op's."""
 
 _NONE = (0, 0, 0, 0)
 _INFINITY = named("constant_values", 'float("-inf")')
@@ -22,8 +24,8 @@ _INFINITY = named("constant_values", 'float("-inf")')
 class Piece(NamedTuple):
     """One call: a layer that is made with `args` and applied, or a function of the input and `args`.
 
-    `suffix` stands behind the op's path in its name; None for a function that takes no name. `helper` tells whether the
-    function has to be defined in the file, `times` what the input is multiplied by before.
+    `suffix` is one more component of its name behind the op's path; None for a function that takes no name. `helper`
+    tells whether the function has to be defined in the file, `times` what the input is multiplied by before.
     """
 
     function: str
@@ -55,6 +57,11 @@ class Text(Protocol):
 Lowering = Callable[[Op, Text], list[Piece]]
 
 
+def layer_name(path: str) -> str:
+    """What the layer at a path is called; components hold no dash, so that the path can be had back."""
+    return path.replace(".", SEPARATOR)
+
+
 def layer(name: str, *args: Code, suffix: str = "") -> Piece:
     """A layer of Keras."""
     return Piece(f"layers.{name}", args, suffix)
@@ -77,10 +84,10 @@ def _zeros(op: Op, text: Text, *, overhang: bool = False) -> list[Piece]:
     """The zeros around the input of an op."""
     known = agreed(op, added if overhang else lambda node: node.canonical().attrs["pads"])
     if known is not None:
-        return [layer("ZeroPadding2D", text.edges(const(_collapsed(known))), suffix=".pad")] if any(known) else []
-    made = [layer("ZeroPadding2D", text.edges(op.attrs["pads"]), suffix=".pad")]
+        return [layer("ZeroPadding2D", text.edges(const(_collapsed(known))), suffix="pad")] if any(known) else []
+    made = [layer("ZeroPadding2D", text.edges(op.attrs["pads"]), suffix="pad")]
     if overhang and any(map(_present, op.values["overhang"])):
-        made.append(layer("ZeroPadding2D", text.edges(op.attrs["overhang"]), suffix=".overhang"))
+        made.append(layer("ZeroPadding2D", text.edges(op.attrs["overhang"]), suffix="overhang"))
     return made
 
 
@@ -142,13 +149,13 @@ def _transposed_conv(op: Op, text: Text) -> list[Piece]:
                 if any(map(_present, op.values["output_padding"])):
                     longer = agreed(op, lambda node: (0, 0, *node.canonical().attrs["output_padding"]))
                     pixels = const(longer) if longer else extra
-                    before.append(layer("ZeroPadding2D", text.edges(pixels), suffix=".pad"))
+                    before.append(layer("ZeroPadding2D", text.edges(pixels), suffix="pad"))
             else:
                 options.append(named("output_padding", text(extra)))
             cut = text.edges(a["crop"]) if any(map(_present, op.values["crop"])) else ""
     options += option("dilation_rate", a["dilation"], 1, text)
     options += option("use_bias", a["bias"], True, text)
-    suffix = FULL if cut else ""
+    suffix = FULL[1:] if cut else ""
     args = text(a["filters"]), text(a["kernel"])
     if a["groups"] == const(1):
         made = layer("Conv2DTranspose", *args, *options, suffix=suffix)
@@ -225,7 +232,9 @@ def _avg_pool(op: Op, text: Text) -> list[Piece]:
         before = _zeros(op, text)
     if agreed(op, lambda node: added(node, padded=not counted)) == _NONE:
         return [*before, layer("AveragePooling2D", *size)]
-    if same(op, padded=not counted):
+    around = [added(node, padded=not counted) for node in op.nodes]
+    even = all((top, left) == (bottom, right) for top, left, bottom, right in around)
+    if even and same(op, padded=not counted):  # Keras counts the odd pixel where it runs on torch
         return [*before, layer("AveragePooling2D", *size, named("padding", '"same"'))]
     known = agreed(op, lambda node: added(node, padded=not counted))
     if known is not None:
@@ -304,7 +313,7 @@ def _gelu(op: Op, text: Text) -> list[Piece]:
 
 
 def _flatten(op: Op, text: Text) -> list[Piece]:
-    before = [layer("Permute", "(3, 1, 2)", suffix=".permute")] if text.permuted(op) else []
+    before = [layer("Permute", "(3, 1, 2)", suffix="permute")] if text.permuted(op) else []
     return [*before, layer("Flatten")]
 
 

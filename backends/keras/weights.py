@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cnnspec.backends.keras.layouts import Array, Layouts
-from cnnspec.backends.keras.table import FULL
+from cnnspec.backends.keras.table import FULL, SEPARATOR, layer_name
 from cnnspec.graph import Node
 from cnnspec.lower.backend import Weights
 
@@ -62,9 +62,8 @@ def _pairs(model: Any, layouts: Layouts, weights: Weights) -> Iterator[tuple[str
                 if key not in weights:
                     raise ValueError(f"no weights for {key}")
                 value = _layout(layer, node, name, np.asarray(weights[key]), layouts)
-                if groups > 1:  # the last axis but one is what each group gives, the last what it reads
-                    axis = -1
-                    value = np.split(value, groups, axis)[number]
+                if groups > 1:  # a kernel's last axis is what it reads
+                    value = np.split(value, groups, axis=-1)[number]
                 names = _NAMES.get(node.canonical().kind, _USUAL)
                 yield key, getattr(layer, names[name]), value
 
@@ -74,9 +73,10 @@ def _layers(layers: dict[str, Any], node: Node) -> Iterator[tuple[Any, int, int]
     if not node.params:
         return
     groups = node.canonical().attrs.get("groups", 1)
-    for base in (node.path, node.path + FULL):
-        if f"{base}.0" in layers and groups > 1:
-            yield from ((layers[f"{base}.{number}"], number, groups) for number in range(groups))
+    name = layer_name(node.path)
+    for base in (name, name + FULL):
+        if f"{base}{SEPARATOR}0" in layers and groups > 1:
+            yield from ((layers[f"{base}{SEPARATOR}{number}"], number, groups) for number in range(groups))
             return
         if base in layers and layers[base].weights:
             yield layers[base], 0, 1

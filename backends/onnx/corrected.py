@@ -1,7 +1,7 @@
 """Operators that ONNX's reference evaluator computes otherwise than the standard says; imported with `onnx` only.
 
 Its error function rounds to float32. Its transposed convolution goes wrong with groups, with an output padding and with
-pads that differ.
+pads that differ; its maximum pool with pads that differ.
 """
 
 from __future__ import annotations
@@ -41,4 +41,15 @@ class ConvTranspose(OpRun):  # type: ignore[misc]
         return (y if bias is None else y + bias.reshape(-1, 1, 1),)
 
 
-OPERATORS = [ConvTranspose, Erf]
+class MaxPool(OpRun):  # type: ignore[misc]
+    """The largest value of each window; what is padded is below every value."""
+
+    def _run(self, x: Any, **attributes: Any) -> tuple[Any]:
+        top, left, bottom, right = attributes["pads"]
+        (kh, kw), (sh, sw) = attributes["kernel_shape"], attributes["strides"]
+        padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=-np.inf)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), axis=(2, 3))[:, :, ::sh, ::sw]
+        return (windows.max(axis=(-2, -1)),)
+
+
+OPERATORS = [ConvTranspose, Erf, MaxPool]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
+from cnnspec.ops import Canonical
 
 if TYPE_CHECKING:
     from cnnspec.lower.program import Program
@@ -23,6 +24,12 @@ GROUP = "cnnspec.backends"
 Weights = Mapping[str, Any]
 """Arrays in canonical layout by parameter path, `layer1.0.conv1.weight`."""
 Precision = Literal["float32", "float64"]
+Limit = Literal["", "rounded", "rounded gradient", "lacking"]
+"""What keeps a framework from computing a layer as its definition says.
+
+`rounded`: in float64 it has some of the layer's numbers in float32, for the output or for its gradient alone. `lacking`:
+it cannot run the layer here at all.
+"""
 
 
 class MissingDependency(Exception):
@@ -47,7 +54,10 @@ class Runner(Protocol):
 
 
 class Backend(Protocol):
-    """What every backend offers."""
+    """What every backend offers.
+
+    One whose framework has limits also has `limit(canonical, precision) -> Limit`.
+    """
 
     name: str
     extra: str
@@ -102,6 +112,12 @@ def backend(name: str) -> Any:
         if importlib.util.find_spec(package) is None:
             raise MissingDependency(package, found.extra)
     return found
+
+
+def limit(found: Backend, canonical: Canonical, precision: Precision) -> Limit:
+    """What keeps a backend from computing a layer as its definition says."""
+    own: Limit = found.limit(canonical, precision) if hasattr(found, "limit") else ""
+    return own
 
 
 def check_support(graph: Graph, name: str, kinds: Collection[str], report: Report) -> None:

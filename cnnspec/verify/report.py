@@ -39,6 +39,7 @@ def to_text(verification: Verification, width: int | None) -> str:
         f"left out: {name} is not installed (pip install 'cnnspec[{extra}]')"
         for name, extra in verification.left_out.items()
     ]
+    notes += [f"cannot run: {reason}" for reason in dict.fromkeys(c.skipped for c in verification.checks if c.skipped)]
     if not any(check.what == "gradients" for check in verification.checks):
         notes.append("gradients: not compared, which needs two backends that have them")
     return "\n".join([*title, "", *lines, *hidden, *([""] if notes else []), *notes])
@@ -55,8 +56,14 @@ def _cells(check: Check) -> dict[str, str]:
         "difference": f"{worst.difference:.1e}" if worst and comparable else "",
         "allowed": f"{worst.tolerance:.1e}" if worst and comparable else "",
         "at": worst.name if worst else "",
-        "verdict": "agrees" if check.agrees else "fails" if check.error else "departs",
+        "verdict": _verdict(check),
     }
+
+
+def _verdict(check: Check) -> str:
+    if check.skipped:
+        return "cannot run"
+    return "agrees" if check.agrees else "fails" if check.error else "departs"
 
 
 def to_dict(verification: Verification) -> dict[str, Any]:
@@ -84,6 +91,7 @@ def _check(check: Check) -> dict[str, Any]:
         "worst": _comparison(check.worst),
         "first_departing": _comparison(check.first),
         "error": check.error,
+        "skipped": check.skipped,
     }
 
 

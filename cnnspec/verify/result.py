@@ -20,7 +20,7 @@ class Check:
 
     `comparisons` are in the order in which a mistake spreads: from the input on for outputs, from the output back for
     gradients. `total` counts what there is to compare, also where the backend does not show it. `error` says why there
-    is nothing to compare.
+    is nothing to compare, `skipped` that the framework cannot run the network here, which is no disagreement.
     """
 
     backend: str
@@ -30,6 +30,7 @@ class Check:
     total: int
     comparisons: Sequence[Comparison] = ()
     error: str = ""
+    skipped: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -62,8 +63,8 @@ class Verification:
 
     @property
     def agrees(self) -> bool:
-        """Whether all backends agree with the reference and with each other."""
-        return all(check.agrees for check in self.checks)
+        """Whether all backends that can run the network agree with the reference and with each other."""
+        return all(check.agrees for check in self.checks) and not all(check.skipped for check in self.checks)
 
     def diagnostics(self) -> list[Diagnostic]:
         """For each check that failed, where: the first layer that departs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from cnnspec.lower.backend import (
     backend,
     backends,
     check_support,
+    limit,
 )
-from cnnspec.verify.compare import SMALLEST, Comparison, compare, largest, tolerance
+from cnnspec.verify.compare import RELATIVE, ROUNDED_GRADIENT, SMALLEST, Comparison, compare, largest, tolerance
 from cnnspec.verify.result import Check, Verification
 from cnnspec.verify.sample import Sample, random, sample
 from cnnspec.weights.check import check_shapes
@@ -86,6 +88,8 @@ def _outputs(found: Backend, graph: Graph, drawn: Sample, precision: Precision) 
     """All layers that the backend shows, against the reference."""
     inference = graph.inference()
     check = Check(found.name, precision, "outputs", TRUTH, len(inference.nodes))
+    if reason := _lacking(found, inference, precision):
+        return replace(check, skipped=reason)
     try:
         outputs = found.runner(graph, drawn.weights, precision).outputs(drawn.images)
     except (SpecError, MissingDependency):
@@ -96,10 +100,30 @@ def _outputs(found: Backend, graph: Graph, drawn: Sample, precision: Precision) 
         return _failed(check, f"shows no output `{min(missing)}`")
     if unknown := outputs.keys() - {node.path for node in inference.nodes}:
         return _failed(check, f"shows `{min(unknown)}`, which is no layer of the network")
+    rounded = _rounded(found, inference, precision)
     comparisons = [
-        _layer(node, outputs[node.path], drawn, precision) for node in inference.nodes if node.path in outputs
+        _layer(node, outputs[node.path], drawn, "float32" if node.index in rounded else precision)
+        for node in inference.nodes
+        if node.path in outputs
     ]
-    return Check(found.name, precision, "outputs", TRUTH, check.total, comparisons)
+    return replace(check, comparisons=comparisons)
+
+
+def _lacking(found: Backend, graph: Graph, precision: Precision) -> str:
+    """The first layer that the framework cannot run."""
+    for node in graph.nodes:
+        if limit(found, node.canonical(), precision) == "lacking":
+            return f"the framework of {found.name} has no kernel here for `{node.path}`"
+    return ""
+
+
+def _rounded(found: Backend, graph: Graph, precision: Precision) -> set[int]:
+    """The layers that the framework computes with numbers in float32, and those behind them, by index."""
+    rounded: set[int] = set()
+    for node in graph.nodes:
+        if limit(found, node.canonical(), precision) == "rounded" or any(i.index in rounded for i in node.inputs):
+            rounded.add(node.index)
+    return rounded
 
 
 def _layer(node: Node, found: Any, drawn: Sample, precision: Precision) -> Comparison:
@@ -113,13 +137,6 @@ def _layer(node: Node, found: Any, drawn: Sample, precision: Precision) -> Compa
 
 def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: int) -> Iterable[Check]:
     """The gradients of every parameter in float64: those of the last backend are what the others' are compared with."""
-    asked = [found for found in asked if "float64" in found.precisions]
-    if len(asked) < 2 or not any(param.trainable for node in graph.nodes for param in node.params.values()):
-        return
-    cotangents = {
-        path: random(seed, f"cotangent {path}", (len(drawn.images), *shape)).astype(np.float64)
-        for path, shape in {output.node.path: output.node.shape for output in graph.outputs}.items()
-    }
     owners = {  # from the output back, as gradients go
         f"{node.path}.{name}": node
         for node in reversed(graph.nodes)
@@ -127,12 +144,21 @@ def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: 
         for name, param in node.params.items()
         if param.trainable
     }
+    asked = [f for f in asked if "float64" in f.precisions and not _lacking(f, graph, "float64")]
+    if len(asked) < 2 or not owners:
+        return
+    cotangents = {
+        path: random(seed, f"cotangent {path}", (len(drawn.images), *shape)).astype(np.float64)
+        for path, shape in {output.node.path: output.node.shape for output in graph.outputs}.items()
+    }
     *others, base = asked
     expected = _gradient(base, graph, drawn, cotangents)
+    rounded = any(limit(f, node.canonical(), "float64").startswith("rounded") for f in asked for node in graph.nodes)
+    part = ROUNDED_GRADIENT if rounded else RELATIVE["float64"]
     for found in others:
         check = Check(found.name, "float64", "gradients", base.name, len(owners))
         if isinstance(expected, Exception):
-            yield _failed(Check(base.name, "float64", "gradients", found.name, check.total), expected)
+            yield _failed(replace(check, backend=base.name, against=found.name), expected)
             return
         result = _gradient(found, graph, drawn, cotangents)
         if isinstance(result, Exception):
@@ -142,9 +168,13 @@ def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: 
         ]:
             yield _failed(check, "cannot be compared: {} has no gradient of `{}`".format(*lacking[0]))
         else:
-            floor = SMALLEST * max((largest(expected[key]) for key in owners), default=0.0)
-            comparisons = [_parameter(key, node, result[key], expected[key], floor) for key, node in owners.items()]
-            yield Check(found.name, "float64", "gradients", base.name, check.total, comparisons)
+            floor = SMALLEST * max(largest(expected[key]) for key in owners)
+            scales = {key: max(largest(expected[key]), floor) for key in owners}
+            comparisons = [
+                compare(key, node, result[key], expected[key], scales[key], part * scales[key])
+                for key, node in owners.items()
+            ]
+            yield replace(check, comparisons=comparisons)
 
 
 def _gradient(
@@ -158,13 +188,8 @@ def _gradient(
         return error
 
 
-def _parameter(key: str, node: Node, found: Any, expected: Any, floor: float) -> Comparison:
-    scale = max(largest(expected), floor)
-    return compare(key, node, found, expected, scale, tolerance("float64", scale))
-
-
 def _failed(check: Check, why: Exception | str) -> Check:
     if isinstance(why, Exception):
         text = str(why).strip()
         why = f"fails with {type(why).__name__}" + (f": {text.splitlines()[0]}" if text else "")
-    return Check(check.backend, check.precision, check.what, check.against, check.total, error=why)
+    return replace(check, error=why)

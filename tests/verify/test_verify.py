@@ -243,6 +243,34 @@ def test_weights_must_be_the_networks(spec, install):
     assert net.verify(without_heads).agrees
 
 
+def test_what_a_framework_cannot_run_is_no_disagreement(spec, install, capsys):
+    poor = Fake("poor", change=lambda path, y: pytest.fail("it ran"))
+    poor.limit = lambda canonical, precision: "lacking" if canonical.kind == "tanh" else ""
+    install(poor, Fake("good"))
+    result = cnnspec.load(spec).verify()
+    assert result.agrees
+    assert [(check.backend, bool(check.skipped), len(check.comparisons)) for check in result.checks] == [
+        ("good", False, 12), ("good", False, 12), ("poor", True, 0), ("poor", True, 0),
+    ]  # fmt: skip
+    assert "cannot run: the framework of poor has no kernel here for `tanh`" in result.to_text()
+    install(poor)
+    assert run(capsys, spec)[0] == 1
+
+
+def test_what_a_framework_rounds_may_differ_as_in_float32_from_there_on(spec, install):
+    rounding = Fake("rounding", change=at("tanh", lambda y: y + 1e-7))
+    rounding.precisions = ("float64",)
+    install(rounding)
+    net = cnnspec.load(spec)
+    assert net.verify().checks[0].first.name == "tanh"
+    rounding.limit = lambda canonical, precision: "rounded" if canonical.kind == "tanh" else ""
+    assert net.verify().agrees
+    rounding.change = at("stem.relu", lambda y: y + 1e-7)
+    assert net.verify().checks[0].first.name == "stem.relu"
+    rounding.change = at("tanh", lambda y: y + 1e-4)
+    assert net.verify().checks[0].first.name == "tanh"
+
+
 # ---- gradients
 
 
