@@ -16,6 +16,7 @@ from cnnspec.backends.torch.modules import (
 from cnnspec.backends.torch.table import HELPERS, lower
 from cnnspec.expr import Const, Expr, Ref, variables
 from cnnspec.lower import program as p
+from cnnspec.lower.files import model_file
 from cnnspec.lower.fold import fold
 from cnnspec.lower.program import Definition, Layer, Path, Program, Tensor, Unprintable
 from cnnspec.lower.python import Code, assigned, call, flat, fstring, identifier, lines, quoted, returned, text
@@ -41,42 +42,20 @@ def _source(program: Program) -> str:
         _Class(definition, program, modules, counts, None).lines()
     modules.settled = True
     bodies = [_Class(definition, program, modules, {}, counts).lines() for definition in program.definitions]
-    parts = [HELPERS[name].rstrip().split("\n") for name in modules.helpers]
-    parts += [f"class {name}{body}".split("\n") for body, name in modules.fused.items()]
-    parts += [modules.class_text(made) for made in modules.layer_classes.values() if len(made.layers) > 1]
-    parts += bodies
-    body = "\n\n\n".join("\n".join(part) for part in parts)
-    return "\n".join([*_head(program.title, body), "", "", body, ""])
+    parts = [HELPERS[name].rstrip() for name in modules.helpers]
+    parts += [f"class {name}{body}" for body, name in modules.fused.items()]
+    layer_classes = [made for made in modules.layer_classes.values() if len(made.layers) > 1]
+    parts += ["\n".join(modules.class_text(made)) for made in layer_classes]
+    parts += ["\n".join(body) for body in bodies]
+    return model_file(program.title, _imports("\n".join(parts)), parts)
 
 
-def _head(title: str, body: str) -> list[str]:
-    """The docstring and the imports that the body needs."""
-    safe = title.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    docstring = ['"""' + line if at == 0 else line for at, line in enumerate(_wrapped(safe))]
-    docstring[-1] += '."""' if not docstring[-1].endswith((".", '"')) else '"""'
-    imports = []
-    if "math." in body:
-        imports.append("import math")
-    if "OrderedDict(" in body:
-        imports.append("from collections import OrderedDict")
-    if imports:
-        imports.append("")
-    imports.append("import torch")
-    if re.search(r"\bF\.", body):
-        imports.append("import torch.nn.functional as F")
-    imports.append("from torch import nn")
-    return [*docstring, "", *imports]
-
-
-def _wrapped(title: str) -> list[str]:
-    """One line if it fits, else several."""
-    made = [""]
-    for word in title.split():
-        if len(made[-1]) + len(word) + 1 > 80:
-            made.append(word)
-        else:
-            made[-1] = f"{made[-1]} {word}".strip()
-    return made
+def _imports(code: str) -> list[str]:
+    """The imports that the code needs, sorted as tools sort them."""
+    standard = ["import math"] if "math." in code else []
+    standard += ["from collections import OrderedDict"] if "OrderedDict(" in code else []
+    functional = ["import torch.nn.functional as F"] if re.search(r"\bF\.", code) else []
+    return [*standard, *([""] if standard else []), "import torch", *functional, "from torch import nn"]
 
 
 class _Class:
