@@ -66,15 +66,43 @@ def _lrn(layer: Layer) -> str:
     return layer.emit("Div", layer.x, layer.emit("Pow", base, layer.numbers(layer.attrs["beta"], "beta")))
 
 
+def _batch_norm(layer: Layer) -> str:
+    import numpy as np
+
+    scale = 1 / np.sqrt(layer.load("running_var") + layer.attrs["epsilon"])
+    scale = scale if (weight := layer.load("weight")) is None else scale * weight
+    shape = (-1, *[1] * (len(layer.shape) - 1))
+    centred = layer.emit("Sub", layer.x, layer.param("running_mean", *shape[1:]))
+    y = layer.emit("Mul", centred, layer.numbers(scale.reshape(shape), "scale"))
+    return layer.emit("Add", y, layer.param("bias", *shape[1:])) if "bias" in layer.params else y
+
+
+def _layer_norm(layer: Layer) -> str:
+    """Mean and variance of the channels, which are the axis behind the batch."""
+    ones = [1] * (len(layer.shape) - 1)
+    centred = layer.emit("Sub", layer.x, _mean(layer, layer.x))
+    variance = _mean(layer, layer.emit("Mul", centred, centred))
+    deviation = layer.emit("Sqrt", layer.emit("Add", variance, layer.numbers(layer.attrs["epsilon"], "epsilon")))
+    y = layer.emit("Div", centred, deviation)
+    y = layer.emit("Mul", y, layer.param("weight", *ones)) if "weight" in layer.params else y
+    return layer.emit("Add", y, layer.param("bias", *ones)) if "bias" in layer.params else y
+
+
+def _mean(layer: Layer, x: str) -> str:
+    return layer.emit("ReduceMean", x, layer.indices((1,), "axes"))
+
+
 def _times(layer: Layer, x: str, factor: float) -> str:
     return layer.emit("Mul", x, layer.numbers(factor, "factor"))
 
 
 EXACT: dict[str, Lowering] = TABLE | {
+    "batch_norm": _batch_norm,
     "elu": _elu,
     "gelu": _gelu,
     "hard_sigmoid": _hard_sigmoid,
     "hard_swish": _hard_swish,
+    "layer_norm": _layer_norm,
     "leaky_relu": _leaky_relu,
     "lrn": _lrn,
     "mish": _mish,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnnspec.backends.torch.table import TABLE
 from cnnspec.graph import Graph
-from cnnspec.lower.backend import Precision, Weights
+from cnnspec.lower.backend import Limit, Precision, Weights
+from cnnspec.ops import Canonical
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,10 @@ class Torch:
     packages = ("torch",)
     kinds = TABLE.keys()
     precisions: ClassVar[tuple[Precision, ...]] = ("float64", "float32")
+
+    def limit(self, canonical: Canonical, precision: Precision) -> Limit:
+        """PyTorch has the slope of a hard sigmoid, 1/6, in float32."""
+        return "rounded gradient" if canonical.kind == "hard_sigmoid" and precision == "float64" else ""
 
     def source(self, program: Program) -> str:
         """The text of `model.py`."""

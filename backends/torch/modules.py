@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -90,16 +91,26 @@ _TAKEN = frozenset(
         "extend",
         "insert",
         "pop",
+        "clear",
+        "items",
+        "keys",
+        "update",
+        "values",
     ]
 )
 """What every module, or list of modules, has already; a test compares it with PyTorch."""
 
 
+_UNDERSCORES = {name.rstrip("_"): len(name) - len(name.rstrip("_")) + 1 for name in _TAKEN}
+
+
 def attribute(name: str) -> str:
-    """The attribute for a component of a path: the same name, with an underscore where Python or PyTorch has it."""
+    """The attribute for a component of a path: the same name, with an underscore where Python or PyTorch has it.
+
+    Two names never become one: all that differ from a taken one by underscores get as many more.
+    """
     bare = name.rstrip("_")
-    legal = identifier(bare, _TAKEN | {"self"})
-    return name + "_" if legal != bare else name
+    return name + "_" * _UNDERSCORES.get(bare, 1 if keyword.iskeyword(bare) or bare == "self" else 0)
 
 
 def flat_layer(layer: Layer) -> bool:

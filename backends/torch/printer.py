@@ -240,10 +240,12 @@ class _Class:
 
     def attach(self, path: Path, module: Code) -> None:
         """Construct a module at a path."""
-        target = self.container(path[:-1])
-        last = path[-1]
-        if isinstance(last, Const) and isinstance(last.value, str):
-            self.set_up.append((0, assigned(f"{target}.{attribute(last.value)}", module)))
+        *outer, last = path
+        target = self.container(tuple(outer))
+        if _named(last) and not outer:
+            self.set_up.append((0, assigned(f"self.{_string((last,), self.names)[1:-1]}", module)))
+        elif len(outer) == 1 and _named(outer[0]):
+            self.set_up.append((0, assigned(f"{target}[{_string((last,), self.names)}]", module)))
         else:
             self.set_up.append((0, call(f"{target}.add_module", _string((last,), self.names), module)))
 
@@ -254,14 +256,14 @@ class _Class:
         place = _string(path, self.names)
         if place not in self.containers:
             self.containers.add(place)
-            self.attach(path, "nn.Module()")
+            self.attach(path, "nn.ModuleDict()")
         return self.access(path)
 
     def access(self, path: Path) -> str:
         """The module at a path."""
-        last = path[-1]
-        if len(path) == 1 and isinstance(last, Const) and isinstance(last.value, str):
-            return f"self.{attribute(last.value)}"
+        if _named(path[0]) and len(path) <= 2:
+            first = f"self.{_string(path[:1], self.names)[1:-1]}"
+            return first if len(path) == 1 else f"{first}[{_string(path[1:], self.names)}]"
         return f"self.get_submodule({_string(path, self.names)})"
 
     # ---- steps
@@ -435,6 +437,10 @@ def _string(path: Path, names: dict[str, str]) -> str:
         for part in path
     ]
     return fstring(legal, names, ".")
+
+
+def _named(part: Expr) -> bool:
+    return isinstance(part, Const) and isinstance(part.value, str)
 
 
 def _kind(step: p.Step) -> str:

@@ -111,7 +111,7 @@ def _seen(graph: Graph, model: Any) -> Iterator[tuple[str, str, str]]:
     nodes = {node.path: node for node in graph.nodes}
 
     def native(module: Any) -> bool:
-        return type(module).__module__.startswith("torch.nn") and not isinstance(module, nn.Sequential)
+        return type(module).__module__.startswith("torch.nn") and not isinstance(module, nn.Sequential | nn.ModuleDict)
 
     for node in graph.nodes:
         module = modules.get(key(node.path))
@@ -120,7 +120,7 @@ def _seen(graph: Graph, model: Any) -> Iterator[tuple[str, str, str]]:
             yield node.path, "" if _crops(node) else node.path, "" if padded else node.inputs[0].path
     for instance in _instances(graph.root):
         module = modules.get(key(instance.path)) if instance.path else None
-        if module is None or native(module) or type(module) is nn.Module or instance.output is None:
+        if module is None or native(module) or isinstance(module, nn.ModuleDict) or instance.output is None:
             continue
         if instance.path in nodes or instance.kind in ("block", "stage", "repeat", "branch", "layer", "residual"):
             yield instance.path, instance.output.path, ""

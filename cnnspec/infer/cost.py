@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from cnnspec.graph import Graph, Node
-from cnnspec.ops import elements
+from cnnspec.ops import Maps, Shape, elements
 
 BYTES = 4  # of a float32
 _FAR = 2.0**62  # pixels; a stride beyond it would only overflow
+_Seen = tuple[tuple[float, float], tuple[float, float]]  # the receptive field and the jump of a layer
 
 
 class LayerCost(NamedTuple):
@@ -54,13 +56,14 @@ def cost(graph: Graph) -> Cost:
     """The figures of every layer of `graph`.
 
     Receptive field r and jump j (input pixels between neighbouring outputs) of a layer with window k and stride s on an
-    input with r', j' are r = r' + (k−1)·j' and j = s·j'; where inputs meet, the larger of each counts.
+    input with r', j' are r = r' + (k−1)·j' and j = s·j'; where inputs meet, the larger of each counts, but for the jump
+    of an input that is stretched: one pixel, a gate's, has no neighbour.
     """
     inference = graph.ancestors([output.node for output in graph.outputs if not output.training_only])
     fields = {graph.input.index: ((1.0, 1.0), (1.0, 1.0))}
     layers = []
     for node in graph.nodes:
-        (rh, rw), (jh, jw) = _largest([fields[source.index] for source in node.inputs])
+        (rh, rw), (jh, jw) = _seen([fields[source.index] for source in node.inputs], node.input_shapes)
         shapes = node.input_shapes
         window = node.op.field(shapes)
         reach = (rh + (window.extent[0] - 1) * jh, rw + (window.extent[1] - 1) * jw)
@@ -81,13 +84,15 @@ def cost(graph: Graph) -> Cost:
     return Cost(layers, _totals(layers))
 
 
-def _largest(
-    fields: list[tuple[tuple[float, float], tuple[float, float]]],
-) -> tuple[tuple[float, float], tuple[float, float]]:
+def _seen(fields: list[_Seen], shapes: Sequence[Shape]) -> _Seen:
+    """What the inputs of one layer see together."""
     if len(fields) == 1:
         return fields[0]
-    reach = max(f[0][0] for f in fields), max(f[0][1] for f in fields)
-    return reach, (max(f[1][0] for f in fields), max(f[1][1] for f in fields))
+    jumps = []
+    for axis in (0, 1):
+        pixels = [shape[axis + 1] if isinstance(shape, Maps) else 1 for shape in shapes]
+        jumps.append(max(f[1][axis] for f, n in zip(fields, pixels, strict=True) if n == max(pixels)))
+    return (max(f[0][0] for f in fields), max(f[0][1] for f in fields)), (jumps[0], jumps[1])
 
 
 def _totals(layers: list[LayerCost]) -> Totals:
