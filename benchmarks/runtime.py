@@ -1,9 +1,10 @@
 """How fast generated code and exported files run, as ratios against the frameworks' own networks.
 
-    python benchmarks/runtime.py [--only torch|keras|onnx|NAME ...] [--rounds N]
+    python benchmarks/runtime.py [--only torch|keras|onnx|NAME ...] [--rounds N] [--busy]
 
 Both sides of a pair have the same weights, and run in one process in turn, AB BA AB ..., after both have warmed up;
-a figure is the median of the ratios of neighbouring runs. Needs torchvision and the extras `torch`, `keras` and `onnx`;
+a figure is the median of the ratios of neighbouring runs. With `--busy`, for a machine that does other work meanwhile,
+it is processor time on one thread instead of time. Needs torchvision and the extras `torch`, `keras` and `onnx`;
 for exported files `onnxscript`, and `tf2onnx` for Keras's. What is not installed is left out, and said so. Exits 1 if
 a target is missed.
 """
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median, quantiles
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 from measure import row
@@ -38,18 +39,18 @@ class Pair(NamedTuple):
     ours: Run
 
 
-def measured(pair: Pair, rounds: int) -> list[float]:
+def measured(pair: Pair, rounds: int, clock: Callable[[], float]) -> list[float]:
     """How many times as long as ours the peer takes, once for each round."""
-    for run in (pair.peer, pair.ours) * 3:
+    for run in (pair.peer, pair.ours) * 2:
         run()
     ratios = []
     for number in range(rounds):
         order = (pair.peer, pair.ours) if number % 2 else (pair.ours, pair.peer)
         seconds = {}
         for run in order:
-            start = perf_counter()
+            start = clock()
             run()
-            seconds[run] = perf_counter() - start
+            seconds[run] = clock() - start
         ratios.append(seconds[pair.peer] / seconds[pair.ours])
     return ratios
 
@@ -64,8 +65,8 @@ def torch_resnet50(folder: Path) -> Iterator[Pair]:
     for memory_format in (torch.contiguous_format, torch.channels_last):
         peer, ours = (model.to(memory_format=memory_format) for model in _torch_models("resnet50", folder))
         shown = str(memory_format).removeprefix("torch.")
-        yield Pair(f"forward, 4 images, {shown}", *(_forward(model, 4, memory_format) for model in (peer, ours)))
-        yield Pair(f"training step, 8 images, {shown}", *(_step(model, 8, memory_format) for model in (peer, ours)))
+        yield Pair(f"forward, 2 images, {shown}", *(_forward(model, 2, memory_format) for model in (peer, ours)))
+        yield Pair(f"training step, 4 images, {shown}", *(_step(model, 4, memory_format) for model in (peer, ours)))
 
 
 def _torch_models(name: str, folder: Path, ours: str = "") -> tuple[Any, Any]:
@@ -121,14 +122,14 @@ def keras_resnet50(folder: Path) -> Iterator[Pair]:
     import tensorflow as tf
 
     peer, ours = _keras_models("ResNet50", "resnet50_keras", folder)
-    x = tf.random.normal((4, SIZE, SIZE, 3))
+    x = tf.random.normal((2, SIZE, SIZE, 3))
 
     def forward(model: Any) -> Run:
         compiled = tf.function(lambda x: model(x, training=False))
         return lambda: compiled(x).numpy()
 
-    yield Pair("forward in a tf.function, 4 images", forward(peer), forward(ours))
-    images, classes = np.random.default_rng(0).normal(size=(8, SIZE, SIZE, 3)).astype(np.float32), np.arange(8)
+    yield Pair("forward in a tf.function, 2 images", forward(peer), forward(ours))
+    images, classes = np.random.default_rng(0).normal(size=(4, SIZE, SIZE, 3)).astype(np.float32), np.arange(4)
 
     def step(model: Any) -> Run:
         import keras
@@ -137,7 +138,7 @@ def keras_resnet50(folder: Path) -> Iterator[Pair]:
         model.compile(keras.optimizers.SGD(1e-4, momentum=0.9), loss)
         return lambda: model.train_on_batch(images, classes)
 
-    yield Pair("training step, 8 images", step(peer), step(ours))
+    yield Pair("training step, 4 images", step(peer), step(ours))
 
 
 def _keras_models(application: str, name: str, folder: Path) -> tuple[Any, Any]:
@@ -204,8 +205,10 @@ def _sessions(folder: Path, shape: tuple[int, ...]) -> tuple[Run, Run]:
 
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     runs, results = [], []
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))  # 0 is as many as there are cores
     for name in ("peer", "ours"):
-        session = onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
         (given,) = session.get_inputs()
         y = x if given.shape[1] == 3 else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
         runs.append(lambda session=session, feed={given.name: y}: session.run(None, feed))
@@ -232,17 +235,20 @@ def main() -> int:
     """Measure, print, and say whether all targets are met."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--busy", action="store_true")
     parser.add_argument("--only", nargs="+", default=list(SECTIONS), metavar="NAME")
     arguments = parser.parse_args()
     chosen = [name for name in SECTIONS if name in arguments.only or name.partition("-")[0] in arguments.only]
     if len(chosen) == 1:
-        return _section(chosen[0], arguments.rounds)
-    command = [sys.executable, __file__, "--rounds", str(arguments.rounds), "--only"]
+        return _section(chosen[0], arguments.rounds, busy=arguments.busy)
+    command = [sys.executable, __file__, "--rounds", str(arguments.rounds), *["--busy"] * arguments.busy, "--only"]
     return max([subprocess.call([*command, name]) for name in chosen], default=2)  # frameworks' threads stay apart
 
 
-def _section(name: str, rounds: int) -> int:
+def _section(name: str, rounds: int, *, busy: bool) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if busy:
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
     pairs, packages = SECTIONS[name]
     if missing := [package for package in packages if find_spec(package) is None]:
         print(f"left out: {name} needs {' and '.join(missing)}")
@@ -250,7 +256,7 @@ def _section(name: str, rounds: int) -> int:
     met = True
     with tempfile.TemporaryDirectory() as folder:
         for pair in pairs(Path(folder)):
-            ratios = measured(pair, rounds)
+            ratios = measured(pair, rounds, process_time if busy else perf_counter)
             value = median(ratios)
             low, _, high = quantiles(ratios, n=4)
             spread = f"   half of the rounds {low:.2f}–{high:.2f}"

@@ -9,16 +9,23 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from cnnspec.backends.keras.flow import Atom, Flow, atoms, label_of
+from cnnspec.backends.keras.layer_functions import Group as Alike
+from cnnspec.backends.keras.layer_functions import groups, with_functions
 from cnnspec.backends.keras.layouts import Layouts
+from cnnspec.backends.keras.stages import Loop, consecutive
 from cnnspec.backends.keras.table import MERGES, SEPARATOR, TABLE, Piece, shown
-from cnnspec.backends.keras.windows import Edges, edge_parameters, mapped, nested, shortest
-from cnnspec.expr import Const, Expr, Template, Value
+from cnnspec.backends.keras.windows import Edges, EdgeKind, edge_parameters, nested, nested_expr, padding_expr
+from cnnspec.expr import Const, Expr, ListOf
 from cnnspec.lower import program as p
-from cnnspec.lower.program import Definition, Op, Program, Tensor
+from cnnspec.lower.files import model_file
+from cnnspec.lower.fold import fold
+from cnnspec.lower.program import Definition, Op, Program, Tensor, Unprintable
 from cnnspec.lower.python import (
     WIDTH,
     Code,
@@ -26,7 +33,6 @@ from cnnspec.lower.python import (
     annotation,
     assigned,
     call,
-    docstring,
     flat,
     fstring,
     identifier,
@@ -42,6 +48,7 @@ from cnnspec.lower.used import Used, used
 
 _INFERRED = "in_channels"
 _NAME = "the name of the layer"  # no variable of a spec has a space
+_STAGE = "the number of a stage"
 _RESERVED = frozenset(("keras", "layers", "ops", "math", "name", "inputs", "x"))
 
 
@@ -55,9 +62,24 @@ class Printed(NamedTuple):
 
 def print_program(program: Program, layouts: Layouts) -> Printed:
     """Print a program."""
-    return _Printer(program, layouts).print()
+    try:
+        return _shortest(program, layouts)
+    except Unprintable:
+        return _shortest(fold(program.graph, shared=False), layouts)
 
 
+def _shortest(program: Program, layouts: Layouts) -> Printed:
+    """A program with a function for layers that are alike, wherever that makes the text shorter."""
+    chosen: list[Alike] = []
+    best = _Printer(program, layouts).print()
+    for alike in groups(program):
+        printed = _Printer(with_functions(program, [*chosen, alike]), layouts).print()
+        if printed.text.count("\n") < best.text.count("\n"):
+            chosen, best = [*chosen, alike], printed
+    return best
+
+
+@cache
 def helper_sources() -> dict[str, str]:
     """The text of every function in `helpers.py`."""
     source = Path(__file__).with_name("helpers.py").read_text(encoding="utf-8")
@@ -86,15 +108,14 @@ class _Printer:
         """The whole file."""
         texts = [_Function(self, definition) for definition in self.program.definitions]
         bodies = ["\n".join(function.lines()) for function in texts]
-        bodies[:0] = [self.helpers[name] for name in self.called]
-        code = "\n\n\n".join(bodies)
-        imports = ["import math\n" if any(function.math for function in texts) else "", "import keras"]
-        modules = [name for name in ("layers", "ops") if re.search(rf'(?<![\w".]){name}\.', code)]
+        parts = [*(self.helpers[name] for name in self.called), *bodies]
+        imports = ["import math", ""] if any(function.math for function in texts) else []
+        imports.append("import keras")
+        modules = [name for name in ("layers", "ops") if re.search(rf'(?<![\w".]){name}\.', "\n".join(parts))]
         if modules:
             imports.append(f"from keras import {', '.join(modules)}")
-        head = "\n".join(line for line in imports if line)
-        whole = f"{docstring(self.program.title)}\n\n{head}\n\n\n{code}\n"
-        return Printed(whole, self.functions[self.program.network], texts[-1].training)
+        text = model_file(self.program.title, imports, parts)
+        return Printed(text, self.functions[self.program.network], texts[-1].training)
 
 
 class _Function:
@@ -115,7 +136,7 @@ class _Function:
         for variable in dict.fromkeys(loops):
             self.add(variable, "i" if len(set(loops)) == 1 else variable)
         printer.parameters[definition] = {q.name: self.names[q.name] for q in self.use.parameters}
-        self.loops = self.add("the number of a stage", "i") if self.network else "i"
+        self.loops = self.add(_STAGE, "i") if self.network else "i"
         self.training = self.add("the flag for training", "training") if self.network else ""
         assert definition.output
         self.output = definition.output
@@ -153,18 +174,22 @@ class _Function:
         self.math |= needs_math(expr)
         return text(expr, self.names)
 
-    def edges(self, expr: Expr) -> str:
-        return self(mapped(expr, shortest))
+    def edges(self, expr: Expr, kind: EdgeKind = "pads") -> str:
+        return self(padding_expr(expr) if kind == "pads" else self.nested(expr, kind))
 
-    def all_axes(self, expr: Expr) -> str:
-        if isinstance(expr, Const):
-            rows = nested(expr.value)
-            assert isinstance(rows, tuple)
-            return literal(((0, 0), *rows, (0, 0)))
-        if any((self.definition, name) in self.printer.edges for name in self.names):
-            return f"((0, 0), *{self(expr)}, (0, 0))"
-        pixels = self(expr)
-        return f"((0, 0), ({pixels}, {pixels}), ({pixels}, {pixels}), (0, 0))"
+    def all_axes(self, expr: Expr, kind: EdgeKind = "pads") -> str:
+        made = self.nested(expr, kind)
+        match made:
+            case Const(value=tuple() as rows):
+                return literal(((0, 0), *rows, (0, 0)))
+            case ListOf(items=items):
+                return self(ListOf(0, 0, (const((0, 0)), *items, const((0, 0)))))
+        rows_text = self(made)
+        return f"((0, 0), *{f'({rows_text})' if ' ' in rows_text else rows_text}, (0, 0))"
+
+    def nested(self, expr: Expr, kind: EdgeKind) -> Expr:
+        known = {name for definition, name in self.printer.edges if definition is self.definition}
+        return nested_expr(expr, kind, known)
 
     def permuted(self, op: Op) -> bool:
         return self.printer.layouts.permute(op)
@@ -240,10 +265,10 @@ class _Function:
         at = 0
         while at < len(found):
             step, path, _ = found[at]
-            stages = self.stages([atom for atom, _, _ in found[at:]])
-            if len(stages) >= 3:
-                made += self.loop(stages, path, hint, indent)
-                at += len(stages)
+            loop = consecutive([atom for atom, _, _ in found[at:]], self.flow.kept) if self.network else None
+            if loop:
+                made += self.loop(loop, path, hint, indent)
+                at += len(loop.calls)
             else:
                 made += self.step(step, path, hint, indent)
                 at += 1
@@ -328,7 +353,7 @@ class _Function:
     def argument(self, step: p.Call, parameter: str) -> str:
         expr = step.args[parameter]
         kind = self.printer.edges.get((step.definition, parameter))
-        return self(mapped(expr, lambda value: nested(value, kind)) if kind else expr)
+        return self(self.nested(expr, kind) if kind else expr)
 
     def repeat(self, step: p.Repeat, base: p.Path, hint: str, indent: int) -> list[str]:
         """A loop."""
@@ -370,64 +395,26 @@ class _Function:
                 made += self.conditional(step.condition, step.shortcut, base, source, output, aside, indent)
         return made + self.steps([step.add], base, hint, indent)
 
-    # ---- consecutive stages
-
-    def stages(self, found: list[Atom]) -> list[p.Call]:
-        """The uses of one stage at the head of `found` that a loop can stand for: only numbers tell them apart."""
-        calls: list[p.Call] = []
-        for step in found:
-            if not isinstance(step, p.Call) or step.definition.kind != "stage" or not _numbered(step)[0]:
-                break
-            if not self.network or not all(isinstance(expr, Const) for expr in step.args.values()):
-                break
-            if calls:
-                before = calls[-1]
-                (word, number), (last_word, last) = _numbered(step), _numbered(before)
-                flows = step.inputs[0] is before.output and before.output not in self.flow.kept
-                if not flows or before.definition is not step.definition or (word, number) != (last_word, last + 1):
-                    break
-            calls.append(step)
-        return calls
-
-    def loop(self, calls: list[p.Call], base: p.Path, hint: str, indent: int) -> list[str]:
+    def loop(self, loop: Loop, base: p.Path, hint: str, indent: int) -> list[str]:
         """One loop for consecutive uses of a stage."""
-        some = calls[0]
-        word, start = _numbered(some)
-        target, other = self.flow.continued(calls, some.inputs[0], calls[-1].output, hint)
+        some, *_, last = loop.calls
+        target, other = self.flow.continued(loop.calls, some.inputs[0], last.output, hint)
         made = [" " * indent + f"{target} = {self.flow.name(some.inputs[0])}"] if other else []
-        columns = {q: [self.value(step, q) for step in calls] for q in self.callee(some)}
-        columns = {q: values for q, values in columns.items() if any(value != values[0] for value in values)}
+        kinds = {q: self.printer.edges.get((some.definition, q)) for q in self.callee(some)}
+        columns = loop.columns(kinds)
         taken = self.printer.taken | {*self.names.values(), target}
         variables = {q: identifier(q, taken) for q in columns}
-        rows: list[Code] = ["[" + ", ".join(map(literal, column)) + "]" for column in columns.values()]
         if not columns:
-            bounds = f"{start}, {start + len(calls)}" if start else str(len(calls))
+            bounds = f"{loop.start}, {loop.start + len(loop.calls)}" if loop.start else str(len(loop.calls))
             made.append(" " * indent + f"for {self.loops} in range({bounds}):")
         else:
             bound = ", ".join(variables.values())
+            rows: list[Code] = ["[" + ", ".join(map(literal, column)) + "]" for column in columns.values()]
             head = f"for {self.loops}, {bound if len(columns) == 1 else f'({bound})'} in enumerate("
-            first = [named("start", str(start))] if start else []
-            made += lines(Group(head, (rows[0] if len(columns) == 1 else call("zip", *rows), *first), "):"), indent)
-        name = Template(0, 0, (const(word), ref("the number of a stage")))
-        step = p.Call((name,), some.definition, some.args, some.inputs, some.output)
+            start = [named("start", str(loop.start))] if loop.start else []
+            made += lines(Group(head, (rows[0] if len(columns) == 1 else call("zip", *rows), *start), "):"), indent)
+        step = replace(some, path=loop.path(_STAGE))
         return made + lines(assigned(target, self.call(step, base, target, variables)), indent + 4)
-
-    def value(self, step: p.Call, parameter: str) -> Value:
-        """The value that a use gives a parameter, or leaves at its default."""
-        expr = step.args.get(parameter)
-        known = step.definition.parameter(parameter)
-        assert known
-        value = expr.value if isinstance(expr, Const) else known.default
-        kind = self.printer.edges.get((step.definition, parameter))
-        return nested(value, kind) if kind else value
-
-
-def _numbered(step: p.Call) -> tuple[str, int]:
-    """The path of a call as a word and the number behind it; the word is empty where it is no such path."""
-    match step.path:
-        case (Const(value=str() as path),) if found := re.fullmatch(r"(.*[^0-9])(0|[1-9][0-9]*)", path):
-            return found[1], int(found[2])
-    return "", 0
 
 
 def _output(step: p.Step) -> Tensor:

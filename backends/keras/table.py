@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from cnnspec.backends.keras.windows import added, agreed, not_negative, same
+from cnnspec.backends.keras.windows import EdgeKind, added, agreed, not_negative, same
 from cnnspec.expr import Expr, Value
-from cnnspec.lower.program import Op
+from cnnspec.lower.program import Op, Unprintable
 from cnnspec.lower.python import Code, literal, named
 from cnnspec.lower.symbols import binary, const
 from cnnspec.ops import Maps
@@ -41,11 +41,11 @@ class Text(Protocol):
 
     def __call__(self, expr: Expr) -> str: ...
 
-    def edges(self, expr: Expr) -> str:
+    def edges(self, expr: Expr, kind: EdgeKind = "pads") -> str:
         """Pixels at edges, as a layer takes them."""
         ...
 
-    def all_axes(self, expr: Expr) -> str:
+    def all_axes(self, expr: Expr, kind: EdgeKind = "pads") -> str:
         """Pixels at edges, as `ops.pad` takes them."""
         ...
 
@@ -87,7 +87,7 @@ def _zeros(op: Op, text: Text, *, overhang: bool = False) -> list[Piece]:
         return [layer("ZeroPadding2D", text.edges(const(_collapsed(known))), suffix="pad")] if any(known) else []
     made = [layer("ZeroPadding2D", text.edges(op.attrs["pads"]), suffix="pad")]
     if overhang and any(map(_present, op.values["overhang"])):
-        made.append(layer("ZeroPadding2D", text.edges(op.attrs["overhang"]), suffix="overhang"))
+        made.append(layer("ZeroPadding2D", text.edges(op.attrs["overhang"], "overhang"), suffix="overhang"))
     return made
 
 
@@ -104,6 +104,8 @@ def _present(value: Value) -> bool:
 
 def _padding(op: Op, text: Text) -> tuple[list[Piece], list[Code]]:
     """What stands before a convolution, and its argument `padding`."""
+    if "padding" in op.attrs:
+        return [], option("padding", op.attrs["padding"], "valid", text)
     if not any(map(_present, op.values["pads"])):
         return [], []
     if same(op):
@@ -159,6 +161,8 @@ def _transposed_conv(op: Op, text: Text) -> list[Piece]:
     args = text(a["filters"]), text(a["kernel"])
     if a["groups"] == const(1):
         made = layer("Conv2DTranspose", *args, *options, suffix=suffix)
+    elif 1 in op.values["groups"]:
+        raise Unprintable("one transposed convolution with groups and without")
     else:
         made = helper("grouped_conv_transpose", text(a["groups"]), *args, *options)._replace(suffix=suffix)
     return [*before, made, *([layer("Cropping2D", cut)] if cut else [])]
@@ -219,7 +223,7 @@ def _max_pool(op: Op, text: Text) -> list[Piece]:
         else:
             axes = [text.all_axes(op.attrs["pads"])]
             if any(map(_present, op.values["overhang"])):
-                axes.append(text.all_axes(op.attrs["overhang"]))
+                axes.append(text.all_axes(op.attrs["overhang"], "overhang"))
         zeros = [Piece("ops.pad", (edges, _INFINITY), None, applied=False) for edges in axes]
     return [*zeros, layer("MaxPooling2D", *_size(op, text))]
 
@@ -242,7 +246,7 @@ def _avg_pool(op: Op, text: Text) -> list[Piece]:
     else:
         outside = [] if counted else [text.edges(op.attrs["pads"])]
         if any(map(_present, op.values["overhang"])):
-            outside.append(text.edges(op.attrs["overhang"]))
+            outside.append(text.edges(op.attrs["overhang"], "overhang"))
     args = text(op.attrs["kernel"]), text(op.attrs["stride"])
     return [*before, helper("average_pool", *args, *outside)]
 
@@ -384,7 +388,10 @@ class Noted:
         self.seen.append(expr)
         return "0"
 
-    edges = all_axes = __call__
+    def edges(self, expr: Expr, kind: EdgeKind = "pads") -> str:
+        return self(expr)
+
+    all_axes = edges
 
     def permuted(self, op: Op) -> bool:
         return False

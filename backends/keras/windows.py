@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, TypeVar
 
 from cnnspec.expr import Conditional, Const, Expr, Index, ListOf, Ref, Value
 from cnnspec.graph import Node
 from cnnspec.lower import program as p
-from cnnspec.lower.program import Definition, Op, Program
+from cnnspec.lower.program import Definition, Op, Program, Unprintable
 from cnnspec.lower.symbols import const
 from cnnspec.ops import Maps
 
@@ -83,23 +83,54 @@ def nested(value: Value, kind: EdgeKind = "pads") -> Value:
     return ((0, height), (0, width)) if kind == "overhang" else ((height, height), (width, width))
 
 
-def shortest(value: Value) -> Value:
-    """Edges as Keras takes them, in the shortest form."""
-    return nested(value) if isinstance(value, tuple) and len(value) == 4 else value
+def padding_expr(expr: Expr) -> Expr:
+    """Padding in one of its short forms as Keras's layers take it; parameters that hold four edges are `nested`."""
+    return _mapped(expr, lambda part: _nested_part(part, "pads") if _four(part) else part)
 
 
-def mapped(expr: Expr, change: Callable[[Value], Value]) -> Expr:
-    """`expr` with every constant changed that it may have as its value."""
+def nested_expr(expr: Expr, kind: EdgeKind, parameters: Collection[str]) -> Expr:
+    """Edges in one of their short forms, `nested`; `parameters` are so already."""
+    return _mapped(
+        expr, lambda part: part if isinstance(part, Ref) and part.name in parameters else _nested_part(part, kind)
+    )
+
+
+def _four(expr: Expr) -> bool:
+    match expr:
+        case Const(value=tuple() as items) | ListOf(items=items):
+            return len(items) == 4
+    return False
+
+
+def _nested_part(expr: Expr, kind: EdgeKind) -> Expr:
     match expr:
         case Const(value=value):
-            return const(change(value))
+            return const(nested(value, kind))
+        case ListOf(items=(top, left, bottom, right)):
+            rows = (top, bottom), (left, right)
+        case ListOf(items=(height, width)):
+            rows = _around(height, kind), _around(width, kind)
+        case ListOf() | Index():
+            raise Unprintable("edges of which nothing is known before")
+        case pixels:  # a calculation, or a parameter that is a whole number in every use
+            rows = _around(pixels, kind), _around(pixels, kind)
+    return ListOf(0, 0, tuple(ListOf(0, 0, row) for row in rows))
+
+
+def _around(pixels: Expr, kind: EdgeKind) -> tuple[Expr, Expr]:
+    return (const(0) if kind == "overhang" else pixels), pixels
+
+
+def _mapped(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """`expr` with every expression changed that may give its value."""
+    match expr:
         case Conditional(test=test, then=then, otherwise=otherwise):
-            return Conditional(0, 0, test, mapped(then, change), mapped(otherwise, change))
+            return Conditional(0, 0, test, _mapped(then, change), _mapped(otherwise, change))
         case Index(value=Const(value=tuple() as items), index=index):
-            return Index(0, 0, const(tuple(map(change, items))), index)
+            return _mapped(Index(0, 0, ListOf(0, 0, tuple(map(const, items))), index), change)
         case Index(value=ListOf(items=items), index=index):
-            return Index(0, 0, ListOf(0, 0, tuple(mapped(item, change) for item in items)), index)
-    return expr
+            return Index(0, 0, ListOf(0, 0, tuple(_mapped(item, change) for item in items)), index)
+    return change(expr)
 
 
 def _direct(expr: Expr) -> list[str]:

@@ -38,7 +38,7 @@ def build(program: Program, text: str, weights: Weights | None) -> torch.nn.Modu
 
     network = execute(program, text)
     if weights is None:
-        return network()  # type: ignore[no-any-return]
+        return network()
     with torch.device("meta"):  # without values that would be overwritten
         model: torch.nn.Module = network()
     load(model, weights)

@@ -12,6 +12,9 @@ from cnnspec.lower.python import Code, Group, call, flat, literal, named
 from cnnspec.lower.symbols import binary, const
 from cnnspec.ops import Maps, Vector
 
+Arg = tuple[str, Expr, Value]
+"""An argument: its name, its value, and the default that it has in PyTorch."""
+
 Text = Callable[[Expr], str]
 """Prints an expression in the names of the text that it stands in."""
 
@@ -26,7 +29,7 @@ class Lowered:
     """
 
     module: str = ""
-    args: list[tuple[str, Expr, Value]] = field(default_factory=list)
+    args: list[Arg] = field(default_factory=list)
     function: Callable[[Sequence[Code], Text], Code] | None = None
     before: Callable[[Code, Text], Code] | None = None
     after: Callable[[Code, Text], Code] | None = None
@@ -51,7 +54,7 @@ class Lowered:
         return bool(self.module) and self.before is None and self.after is None
 
 
-def construct(module: str, args: Sequence[tuple[str, Expr, Value]], text: Text) -> Group:
+def construct(module: str, args: Sequence[Arg], text: Text) -> Group:
     """`module(...)` without the arguments that have their defaults; those without one by position."""
     printed: list[Code] = []
     for name, expr, default in args:
@@ -210,11 +213,11 @@ def _dense(op: Op) -> Lowered:
     )
 
 
-def _pool(op: Op, module: str, function: str, extra: list[tuple[str, Expr, Value]]) -> Lowered:
+def _pool(op: Op, module: str, function: str, extra: list[Arg]) -> Lowered:
     """A pool whose padding is PyTorch's."""
     a = op.attrs
     same = a["stride"] == a["kernel"]
-    args: list[tuple[str, Expr, Value]] = [("kernel", a["kernel"], REQUIRED)]
+    args: list[Arg] = [("kernel", a["kernel"], REQUIRED)]
     if not same:
         args.append(("stride", a["stride"], REQUIRED))
     args += [("padding", a["pads"], 0), *extra]
@@ -256,7 +259,7 @@ def _avg_pool(op: Op) -> Lowered:
     counts = divisor.value == "padded"
     unpadded = all(value == 0 for value in op.values["pads"])
     if _fits(op) and (not _overhangs(op) or ceils(op)):
-        extra = [] if counts or unpadded else [("count_include_pad", const(False), True)]
+        extra: list[Arg] = [] if counts or unpadded else [("count_include_pad", const(False), True)]
         return _pool(op, "nn.AvgPool2d", "F.avg_pool2d", extra)
 
     def compute(inputs: Sequence[Code], text: Text) -> Code:
@@ -281,12 +284,10 @@ def _batch_norm(op: Op) -> Lowered:
     base = "nn.BatchNorm2d" if isinstance(op.inputs[0].shapes[0], Maps) else "nn.BatchNorm1d"
     scale, shift = _flag(op, "scale"), _flag(op, "shift")
     momentum = a["momentum"]
-    moves = (
-        const(float(f"{1 - momentum.value:.12g}"))
-        if isinstance(momentum, Const)
-        else Binary(0, 0, "-", const(1), momentum)
-    )  # type: ignore[operator]
-    args: list[tuple[str, Expr, Value]] = [
+    moves: Expr = Binary(0, 0, "-", const(1), momentum)
+    if isinstance(momentum, Const) and isinstance(momentum.value, float):
+        moves = const(float(f"{1 - momentum.value:.12g}"))  # 0.1, not 0.09999999999999998
+    args: list[Arg] = [
         ("channels", op.channels, REQUIRED),
         ("eps", a["epsilon"], 1e-5),
         ("momentum", moves, 0.1),
@@ -300,7 +301,7 @@ def _batch_norm(op: Op) -> Lowered:
 def _layer_norm(op: Op) -> Lowered:
     scale, shift = _flag(op, "scale"), _flag(op, "shift")
     spatial = isinstance(op.inputs[0].shapes[0], Maps)
-    args: list[tuple[str, Expr, Value]] = [("channels", op.channels, REQUIRED), ("eps", op.attrs["epsilon"], 1e-5)]
+    args: list[Arg] = [("channels", op.channels, REQUIRED), ("eps", op.attrs["epsilon"], 1e-5)]
     if shift and not scale:
         name = "ShiftedChannelNorm" if spatial else "ShiftedLayerNorm"
         return Lowered(name, args, helper=name)
@@ -319,7 +320,9 @@ def _lrn(op: Op) -> Lowered:
     # PyTorch divides alpha by the size
     alpha: Expr = Binary(0, 0, "*", a["alpha"], a["size"])
     if isinstance(a["alpha"], Const) and isinstance(a["size"], Const):
-        alpha = const(float(f"{a['alpha'].value * a['size'].value:.12g}"))  # type: ignore[operator]
+        one, size = a["alpha"].value, a["size"].value
+        assert isinstance(one, int | float) and isinstance(size, int)
+        alpha = const(float(f"{one * size:.12g}"))  # 1e-4, not 1.0000000000000002e-4
     args = [("size", a["size"], REQUIRED), ("alpha", alpha, 1e-4), ("beta", a["beta"], 0.75), ("k", _real(a["k"]), 1.0)]
     return _both("nn.LocalResponseNorm", "F.local_response_norm", args)
 
@@ -328,7 +331,7 @@ def _real(expr: Expr) -> Expr:
     return const(float(expr.value)) if isinstance(expr, Const) and isinstance(expr.value, int) else expr
 
 
-def _both(module: str, function: str, args: list[tuple[str, Expr, Value]]) -> Lowered:
+def _both(module: str, function: str, args: list[Arg]) -> Lowered:
     """An op that is a module without weights, or a function with the same arguments."""
 
     def compute(inputs: Sequence[Code], text: Text) -> Code:
@@ -352,7 +355,7 @@ def _function(module: str, function: str, **args: tuple[str, Value]) -> Callable
 # --- layout and arithmetic -------------------------------------------------------------------------------------------
 
 
-def _method(template: str, module: str = "", args: Sequence[tuple[str, Expr, Value]] = ()) -> Callable[[Op], Lowered]:
+def _method(template: str, module: str = "", args: Sequence[Arg] = ()) -> Callable[[Op], Lowered]:
     """An op without a module of its own, as text around its input."""
     return lambda op: Lowered(module, list(args), lambda inputs, text: template.format(operand(inputs[0])))
 
@@ -408,7 +411,7 @@ def _crop(op: Op) -> Lowered:
 
 def _upsample(op: Op) -> Lowered:
     mode = op.attrs["mode"]
-    args = [("scale_factor", op.attrs["factor"], None), ("mode", mode, "nearest")]
+    args: list[Arg] = [("scale_factor", op.attrs["factor"], None), ("mode", mode, "nearest")]
     return _both("nn.Upsample", "F.interpolate", args)
 
 

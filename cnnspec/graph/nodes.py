@@ -125,10 +125,13 @@ class OpBuilder(Workspace):
         self.claim(path, layer.title)
         self.count(layer.key)
         known = [node for node in inputs if node is not None]
-        if op is None or len(known) < len(list(inputs)):
+        if op is None:
             return None
         shapes = [node.shape for node in known]
         try:
+            if len(known) < len(list(inputs)):
+                op.check()
+                return None
             shape = op.shape(shapes)
             params = op.params(shapes)
         except OpError as error:
@@ -178,7 +181,7 @@ class OpBuilder(Workspace):
                 help = f"write the shortcut as a list of layers: `{residual.shortcut}` cannot reach this shape"
         elif len(inputs) > 1:
             related += [Label(written_at(node), f"{node.path} gives {node.shape}") for node in inputs if node.layer]
-        elif inputs[0].layer and error.slug in ("wrong-rank", "empty-output"):
+        elif inputs and inputs[0].layer and error.slug in ("wrong-rank", "empty-output"):
             related += [Label(written_at(inputs[0]), f"{inputs[0].path} gives {inputs[0].shape}")]
         self.report.add(error.slug, error.message, span, label=label, related=related, help=help, path=path)
 

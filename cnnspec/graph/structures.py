@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import prod
 
 from cnnspec.expr import Value, show
@@ -159,8 +160,15 @@ class StructureBuilder(OpBuilder):
         lengths = {len(values) for values in lists.values()}
         if len(lengths) > 1:
             listed = ", ".join(f"`{name}` has {len(values)}" for name, values in lists.items())
-            last = list(layer.each.values())[-1]
-            self.report.add("uneven-lists", f"the lists of `each` must be equally long: {listed}", last.span)
+            count = Counter(len(values) for values in lists.values())
+            odd = min(reversed(lists), key=lambda name: count[len(lists[name])])  # the one that differs; else the last
+            arg = layer.each[odd]
+            self.report.add(
+                "uneven-lists",
+                f"the lists of `each` must be equally long: {listed}",
+                arg.span,
+                label=scope.parser.settings(arg),
+            )
             raise Broken
         for k in range(lengths.pop() if lengths else 1):
             self.count(layer.key)

@@ -58,7 +58,7 @@ def _written(node: Node, name: str) -> Expr | None:
     args = node.args
     if name in ("pads", "crop"):
         padding = args.get("padding")
-        if padding is None or padding.expr == "half":
+        if padding is None or (isinstance(padding.expr, Const) and padding.expr.value == "half"):
             kernel = _written(node, "kernel")
             return binary("//", simplify(kernel, {}), const(2)) if kernel and not isinstance(kernel, Const) else None
         return padding.expr

@@ -89,6 +89,9 @@ class Op(BaseModel):
         """What is allowed and yet hardly meant, if anything: shown as a warning."""
         return None
 
+    def check(self) -> None:
+        """Raise `OpError` for what no input could make right. `shape` finds that too; this is for unknown inputs."""
+
     def shape(self, inputs: Sequence[Shape]) -> Shape:
         """The shape of the output. Raises `OpError` where the op cannot take these inputs."""
         raise NotImplementedError

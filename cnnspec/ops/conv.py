@@ -6,7 +6,7 @@ from typing import ClassVar
 from cnnspec.ops.base import Canonical, Field, Op, OpError, Param, Part, maps, vector
 from cnnspec.ops.fields import Count, Padding, Pair, PairOrZero
 from cnnspec.ops.shapes import Maps, Shape, Vector, elements
-from cnnspec.ops.window import Window, effective, half, resolve
+from cnnspec.ops.window import Window, effective, explicit, half, resolve
 
 
 class _Weighted(Op):
@@ -40,11 +40,15 @@ class _Windowed(_Weighted):
     dilation: Pair = (1, 1)
     padding: Padding = "half"
 
-    def window(self, inputs: Sequence[Shape]) -> Window:
-        """The resolved window on this input."""
+    def check(self) -> None:
         _check_dilation(
             self.stride, self.dilation, "use the dilation, then a pool or a 1×1 convolution with the stride"
         )
+        explicit(self.kernel, self.dilation, self.padding, full=False)
+
+    def window(self, inputs: Sequence[Shape]) -> Window:
+        """The resolved window on this input."""
+        self.check()
         return resolve(maps(inputs, self.kind), self.kernel, self.stride, self.dilation, self.padding, full=False)
 
     def shape(self, inputs: Sequence[Shape]) -> Shape:
@@ -201,11 +205,10 @@ class TransposedConv(_Weighted):
         short = [max(s - e, 0) if self.padding == "same" else 0 for e, s in zip(extent, self.stride, strict=True)]
         return self.output_padding[0] + short[0], self.output_padding[1] + short[1]
 
-    def shape(self, inputs: Sequence[Shape]) -> Shape:
-        x = maps(inputs, self.kind)
-        self.weight_shape(inputs)
+    def check(self) -> None:
         _check_dilation(self.stride, self.dilation, "use `upsample` in place of the stride, then a convolution")
-        extra = self.extra(inputs)
+        explicit(self.kernel, self.dilation, self.padding, full=False)
+        extra = self.extra([])
         for given, total, stride, dilation in zip(self.output_padding, extra, self.stride, self.dilation, strict=True):
             if total >= max(stride, dilation):
                 added = f", with the {total - given} that `same` adds," if total > given else ""
@@ -214,7 +217,12 @@ class TransposedConv(_Weighted):
                     f"`output_padding` of {given}{added} must be smaller than the stride or the dilation",
                     field="output_padding",
                 )
-        crop = self.crop(inputs)
+
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        x = maps(inputs, self.kind)
+        self.weight_shape(inputs)
+        self.check()
+        crop, extra = self.crop(inputs), self.extra(inputs)
         extent = effective(self.kernel, self.dilation)
         size = [
             (n - 1) * self.stride[a] + extent[a] - crop[a] - crop[a + 2] + extra[a]

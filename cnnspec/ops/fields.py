@@ -68,13 +68,19 @@ def _padding(value: Any) -> str | tuple[int, int, int, int]:
         return value
     if (edges := _edges(value)) is not None:
         return edges
-    raise _refuse(value, "`half`, `same`, `valid`, a whole number, [height, width] or [top, left, bottom, right]")
+    what = _edges_expected(value)
+    raise _refuse(value, f"`half`, `same`, `valid`, {what}")
 
 
 def _four_edges(value: Any) -> tuple[int, int, int, int]:
     if (edges := _edges(value)) is not None:
         return edges
-    raise _refuse(value, "a whole number, [height, width] or [top, left, bottom, right]")
+    raise _refuse(value, _edges_expected(value))
+
+
+def _edges_expected(value: Any) -> str:
+    least = " of at least 0" if isinstance(value, int) else ""
+    return f"a whole number{least}, [height, width] or [top, left, bottom, right]"
 
 
 _INT_1: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX}

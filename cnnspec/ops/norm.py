@@ -88,13 +88,16 @@ class LocalResponseNorm(Elementwise):
     beta: Number = 0.75
     k: Number = 2.0
 
-    def shape(self, inputs: Sequence[Shape]) -> Shape:
+    def check(self) -> None:
         if self.size % 2 == 0:
             raise OpError(
                 "even-kernel",
                 f"the neighbourhood must be an odd number of channels, not {self.size}",
                 field="size",
             )
+
+    def shape(self, inputs: Sequence[Shape]) -> Shape:
+        self.check()
         return maps(inputs, self.kind)
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from cnnspec.ops.base import Canonical, Field, Op, OpError, maps
 from cnnspec.ops.fields import Padding, Pair
 from cnnspec.ops.shapes import Maps, Shape, Vector
-from cnnspec.ops.window import Two, Window, resolve
+from cnnspec.ops.window import Two, Window, explicit, resolve
 
 
 class _Pool(Op):
@@ -20,6 +20,9 @@ class _Pool(Op):
     stride: Pair | None = None
     padding: Padding = "valid"
     ceil_mode: bool = False
+
+    def check(self) -> None:
+        explicit(self.size, (1, 1), self.padding)
 
     def window(self, inputs: Sequence[Shape]) -> Window:
         """The resolved window on this input."""

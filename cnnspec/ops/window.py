@@ -52,6 +52,28 @@ def half(kernel: Two, dilation: Two) -> Four:
     return (extent[0] // 2, extent[1] // 2) * 2
 
 
+def explicit(kernel: Two, dilation: Two, padding: str | Four, *, full: bool = True) -> Four | None:
+    """The padding in pixels; None for `same`, which depends on the input. Raises `OpError` where it is of no use."""
+    if padding == "same":
+        return None
+    pads: Four
+    if padding == "half":
+        pads = half(kernel, dilation)
+    elif padding == "valid":
+        pads = (0, 0, 0, 0)
+    else:
+        pads = padding  # type: ignore[assignment]
+    for axis, extent in enumerate(effective(kernel, dilation)):
+        if full and max(pads[axis], pads[axis + 2]) >= extent:
+            raise OpError(
+                "bad-padding",
+                f"padding of {max(pads[axis], pads[axis + 2])} lets a window of {extent} see nothing but padding",
+                field="padding",
+                help="the padding must be smaller than the window",
+            )
+    return pads
+
+
 def resolve(
     shape: Maps,
     kernel: Two,
@@ -69,15 +91,10 @@ def resolve(
     """
     size = (shape.height, shape.width)
     extent = effective(kernel, dilation)
-    if padding == "half":
-        pads = half(kernel, dilation)
-    elif padding == "same":
+    pads = explicit(kernel, dilation, padding, full=full)
+    if pads is None:
         begin, end = zip(*(_same(n, e, s) for n, e, s in zip(size, extent, stride, strict=True)), strict=True)
         pads = (*begin, *end)
-    elif padding == "valid":
-        pads = (0, 0, 0, 0)
-    else:
-        pads = padding  # type: ignore[assignment]
     for axis, name in enumerate(("height", "width")):
         available = size[axis] + pads[axis] + pads[axis + 2]
         room = available - extent[axis]
@@ -87,13 +104,6 @@ def resolve(
                 "empty-output",
                 f"a window of {extent[axis]} does not fit into a {name} of {size[axis]}{padded}",
                 help="a larger input, a smaller kernel, less stride before it, or more padding",
-            )
-        if full and max(pads[axis], pads[axis + 2]) >= extent[axis]:
-            raise OpError(
-                "bad-padding",
-                f"padding of {max(pads[axis], pads[axis + 2])} lets a window of {extent[axis]} see nothing but padding",
-                field="padding",
-                help="the padding must be smaller than the window",
             )
     output, overhang = zip(
         *(

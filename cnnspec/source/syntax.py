@@ -118,6 +118,8 @@ def _flow(text: str, begin: int, at: int) -> Problem:
         )
     if text[at] in "[{":
         start, end = _back(text, at), _balanced(text, at)
+        if name := re.fullmatch(r"\$\{\s*(\w+)\s*\}", text[start:end]):
+            return Problem("`{` cannot stand inside a value here", start, end, f"write `${name.group(1)}`")
         if "$" in text[start:at]:
             return Problem(
                 f"`{text[at]}` cannot stand inside a value here",

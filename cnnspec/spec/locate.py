@@ -80,7 +80,10 @@ def find(
     if is_folder:
         report.add(slug, f"`{reference}` is a folder, not a file", at)
     elif reference.endswith((".yaml", ".yml")) or "/" in reference:
-        report.add(slug, f"there is no file `{reference[:200]}`", at, help=did_you_mean(reference, names))
+        help = did_you_mean(reference, names)
+        if reference == DEFAULT and span is None:  # nobody wrote it
+            help = "name a spec, or make this one: `cnnspec init`"
+        report.add(slug, f"there is no file `{reference[:200]}`", at, help=help)
     else:
         report.add(
             slug,

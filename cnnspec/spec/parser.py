@@ -103,12 +103,10 @@ class Parser(StructureReader):
     def unknown_kind(self, kind: str, span: Span) -> NoReturn:
         if kind in self.unreadable or (self.incomplete and not nearest(kind, [*OPS, *self.blocks])):
             raise Invalid
-        self.report.add(
-            "unknown-op",
-            f"`{kind[:60]}` is not an op, a block or a structure",
-            span,
-            help=suggest(kind, [*OPS, *self.blocks, *STRUCTURES])[1],
-        )
+        help = suggest(kind, [*OPS, *self.blocks, *STRUCTURES])[1]
+        if any(kind in options(op) for op in OPS.values()):
+            help = f"`{kind}` is an option: it stands in one mapping with its layer, without a `- ` of its own"
+        self.report.add("unknown-op", f"`{kind[:60]}` is not an op, a block or a structure", span, help=help)
         raise Invalid
 
     def _make(self, kind: str, key: Scalar, value: Node | None, node: Mapping, scope: Scope, inside: str) -> Layer:

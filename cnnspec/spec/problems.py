@@ -138,7 +138,9 @@ def _describe(finding: Any) -> tuple[str, str]:
     if isinstance(value, str) and kind in ("int_type", "float_type", "int_from_float"):
         help = "a variable needs a `$` in front of it, a number no quotes"
     if isinstance(value, float) and kind == "int_type" and isfinite(value):
-        help = f"write {value:.0f}" if value.is_integer() else "in an expression `//` divides and rounds down"
+        help = "in an expression `//` divides and rounds down, `round(…)` rounds"
+        if value.is_integer():
+            help = f"write {value:.0f}, or in an expression `round(…)`"
     if kind in ("less_than", "less_than_equal") and context.get("lt", context.get("le")) == 1 and 5 <= value <= 100:
         help = f"a fraction of 1, not percent: did you mean {value / 100:g}?"
     if kind == "list_type" and isinstance(value, str) and value:

@@ -21,6 +21,8 @@ from cnnspec.spec.layers import (
 from cnnspec.spec.values import Invalid, Scope, describe, is_null
 from cnnspec.spec.words import COMMON, SHORTCUTS
 
+_RESIDUAL = ("body", "shortcut", "activation")
+
 
 class StructureReader(BlockReader):
     """Reads structures."""
@@ -82,8 +84,8 @@ class StructureReader(BlockReader):
                 value.span if value and value.span.text else key.span,
             )
             raise Invalid
-        self.check_keys(node, COMMON, "`residual`", "residual")
-        meant = self.check_keys(value, ("body", "shortcut", "activation"), "`residual`")
+        self.check_keys(node, COMMON, "`residual`", "residual", inside=_RESIDUAL)
+        meant = self.check_keys(value, _RESIDUAL, "`residual`")
         content = value.get("body")
         if content is None:
             if "body" not in meant:

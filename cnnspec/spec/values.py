@@ -161,10 +161,19 @@ class ValueReader:
             raise Invalid
         return self.expr(Scalar(node.text, node.text, node.span, node.quoted), scope, parse_template)
 
-    def check_keys(self, node: Mapping, known: Iterable[str], what: str, kind: str = "", main: str = "") -> set[str]:
+    def check_keys(
+        self,
+        node: Mapping,
+        known: Iterable[str],
+        what: str,
+        kind: str = "",
+        main: str = "",
+        inside: Iterable[str] = (),
+    ) -> set[str]:
         """Report unknown keys; returns what they were probably meant to be, which is then not missing.
 
-        `kind` is the key that names the layer, and `main` the field that its value fills: neither is an option.
+        `kind` is the key that names the layer, and `main` the field that its value fills: neither is an option. Options
+        that are `inside` its value do not stand beside it.
         """
         known = list(known)
         meant = set()
@@ -174,6 +183,8 @@ class ValueReader:
                 if main and suggest(key, [main])[0]:
                     name = main
                     help = f"the value of {what} is its `{main}`: `{kind}: …`"
+                if key in inside:
+                    help = f"it goes into the value: `{kind}: {{{key}: …}}`"
                 meant.add(name)
                 self.report.add("unknown-key", f"{what} has no option `{key[:60]}`", node.key(key).span, help=help)
         return meant - {""}

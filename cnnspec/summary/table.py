@@ -190,6 +190,11 @@ def _bytes(number: int) -> str:
     return f"{number:,.3g} GB" if number < 1000 else f"{number:,.0f} GB"
 
 
+def _macs(number: int) -> str:
+    """In thousands of millions, as papers state them; small networks in millions."""
+    return f"{number / 1e9:.3f} G" if number >= 10**8 else f"{number / 1e6:.3f} M"
+
+
 def _heading(summary: Summary, layout: Layout) -> list[str]:
     """The network's name, and what is said beside it."""
     from cnnspec.summary.report import ordered
@@ -216,7 +221,7 @@ def _totals(summary: Summary) -> list[tuple[str, str, str]]:
         rows.append(("training only *", f"{totals.training_only:,}", "in heads that inference leaves out"))
     return [
         *rows,
-        ("MACs", f"{totals.macs:,}", f"{totals.macs / 1e9:.3f} G multiply-adds an image"),
+        ("MACs", f"{totals.macs:,}", f"{_macs(totals.macs)} multiply-adds an image"),
         ("activations", f"{totals.activation_bytes:,}", f"{_bytes(totals.activation_bytes)} an image in float32"),
     ]
 

@@ -15,7 +15,7 @@ TEXTS = [
     "{{ 7 * 7 }} {% for x in y %} ${HOME} $(touch owned)",
     "back\\slash \\\" and ' and `ticks`",
     "line one\nimport os\nos.system('touch owned')",
-    "\u3000 wide, \u0430 Cyrillic, \u00e9 accented",
+    "\u0430 Cyrillic, \u00e9 accented, \u4e2d wide",
     'ends in quotes"""',
     "ends in a backslash\\",
 ]

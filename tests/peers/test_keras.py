@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-keras = pytest.importorskip("keras")
-pytest.importorskip("onnxruntime")
-
+import keras
 from zoo_peers import KERAS
 
 import cnnspec

@@ -12,12 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("keras")
-pytest.importorskip("onnxruntime")
-pytest.importorskip("PIL")
-
 from agreement import agree
 
 import cnnspec

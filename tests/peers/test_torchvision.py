@@ -5,11 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("keras")
-pytest.importorskip("onnxruntime")
-
+import torch
 from vision import models
 from zoo_peers import TORCHVISION
 
@@ -18,8 +14,10 @@ import cnnspec
 from .parity import BOTH, check, images, samples, torch_logits
 from .random_torch import randomised
 
-NAMES = ("alexnet_torchvision", "googlenet_torchvision", "inception_v3", "resnet18", "resnet34", "resnet50", "resnet101",
-         "resnet152", "squeezenet1_1", "vgg16", "vgg19")  # fmt: skip
+NAMES = (
+    *("alexnet_torchvision", "googlenet_torchvision", "inception_v3", "squeezenet1_1", "vgg16", "vgg19"),
+    *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+)
 SMALL = {"alexnet_torchvision": 224, "resnet18": 64, "squeezenet1_1": 63}  # one a family, at a size that it allows
 
 

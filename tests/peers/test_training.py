@@ -5,11 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("keras")
-pytest.importorskip("onnxruntime")
-
+import torch
 from agreement import agree
 from torch.nn import functional
 from vision import models

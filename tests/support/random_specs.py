@@ -58,11 +58,17 @@ class _Writer:
             "cnnspec": 1,
             "name": name,
             "input": {"channels": random.choice([1, 2, 3, 4, 6]), "size": size},
-            "params": {"classes": random.randint(2, 7), "width": random.choice([4, 6, 8]), "deep": random.random() < 0.5},
+            "params": {
+                "classes": random.randint(2, 7),
+                "width": random.choice([4, 6, 8]),
+                "deep": random.random() < 0.5,
+            },
             "layers": [],
         }
         if self.some(0.3):
-            self.spec["defaults"] = {"conv": random.choice([{"activation": "relu"}, {"bias": False, "norm": "batch_norm"}])}
+            self.spec["defaults"] = {
+                "conv": random.choice([{"activation": "relu"}, {"bias": False, "norm": "batch_norm"}])
+            }
         self.named: list[str] = []
         self.net: Net | None = None
         self.add([self.conv(filters="$width" if self.some(0.3) else None)]) or self.add([{"conv": 4, "kernel": 1}])
@@ -99,7 +105,10 @@ class _Writer:
             net = loaded(spec)
         except SpecError:
             return False
-        values = sum(node.shape.channels * getattr(node.shape, "height", 1) * getattr(node.shape, "width", 1) for node in net.graph.nodes)
+        values = sum(
+            node.shape.channels * getattr(node.shape, "height", 1) * getattr(node.shape, "width", 1)
+            for node in net.graph.nodes
+        )
         if values > 60_000:
             return False
         self.spec, self.net = spec, net
@@ -109,7 +118,15 @@ class _Writer:
         """Add something, of many drawn the first that fits."""
         for _ in range(12):
             if isinstance(self.shape, Maps):
-                kinds = [self.plain] * 5 + [self.branches, self.residual, self.block, self.stage, self.table, self.wiring, self.gate]
+                kinds = [self.plain] * 5 + [
+                    self.branches,
+                    self.residual,
+                    self.block,
+                    self.stage,
+                    self.table,
+                    self.wiring,
+                    self.gate,
+                ]
             else:
                 kinds = [self.plain, self.plain, self.branches, self.wiring]
             made = self.random.choice(kinds)()
@@ -125,7 +142,11 @@ class _Writer:
         self.add(self.random.choice(ends))
         assert self.net
         for name in self.random.sample(self.named, min(len(self.named), self.pick(0, 0, 1, 2))):
-            layers = self.pick([], ["global_avg_pool", {"dense": 3}], [{"conv": 2, "kernel": 1, "norm": "batch_norm"}, "global_max_pool"])
+            layers = self.pick(
+                [],
+                ["global_avg_pool", {"dense": 3}],
+                [{"conv": 2, "kernel": 1, "norm": "batch_norm"}, "global_max_pool"],
+            )
             head: dict[str, Any] = {"from": name}
             if self.some(0.4):
                 head |= {"training_only": True, "loss_weight": 0.3}
@@ -144,7 +165,11 @@ class _Writer:
         channels = channels or self.channels
         layer: dict[str, Any]
         kernel = self.pick(1, 2, 3, 3, 4, 5, [1, 3], [3, 2], [5, 1])
-        kind = self.pick("conv", "conv", "conv", "depthwise_conv", "separable_conv") if filters is None else self.pick("conv", "conv", "separable_conv")
+        kind = (
+            self.pick("conv", "conv", "conv", "depthwise_conv", "separable_conv")
+            if filters is None
+            else self.pick("conv", "conv", "separable_conv")
+        )
         if kind == "depthwise_conv":
             layer = {kind: kernel, "depth_multiplier": self.pick(1, 1, 2, 3)}
         else:
@@ -158,7 +183,9 @@ class _Writer:
             if stride == 1 and self.some(0.2):
                 layer["dilation"] = self.pick(2, [1, 2])
         else:
-            padding = self.pick(None, None, "same", "same", "valid", 0, 1, 2, [1, 0], [0, 1], [0, 1, 2, 0], [1, 2, 0, 3])
+            padding = self.pick(
+                None, None, "same", "same", "valid", 0, 1, 2, [1, 0], [0, 1], [0, 1, 2, 0], [1, 2, 0, 3]
+            )
             layer |= {} if padding is None else {"padding": padding}
             if self.some(0.35):
                 layer["stride"] = self.pick(2, 2, 3, [1, 2], [2, 1])
@@ -171,7 +198,9 @@ class _Writer:
         if self.some(0.25):
             layer["bias"] = self.pick(True, False)
         if self.some(0.3):
-            layer["norm"] = self.pick("batch_norm", "batch_norm", {"batch_norm": {"epsilon": 0.001, "scale": False}}, "layer_norm", "none")
+            layer["norm"] = self.pick(
+                "batch_norm", "batch_norm", {"batch_norm": {"epsilon": 0.001, "scale": False}}, "layer_norm", "none"
+            )
         if self.some(0.5):
             layer["activation"] = self.activation()
         return layer
@@ -179,7 +208,11 @@ class _Writer:
     def activation(self) -> Any:
         kind = self.pick("relu", "relu", *ACTIVATIONS)
         if self.some(0.5):
-            kind = {"leaky_relu": {kind: self.pick(0.2, 0.05)}, "elu": {kind: 0.5}, "gelu": {kind: {"approximate": True}}}.get(kind, kind)
+            kind = {
+                "leaky_relu": {kind: self.pick(0.2, 0.05)},
+                "elu": {kind: 0.5},
+                "gelu": {kind: {"approximate": True}},
+            }.get(kind, kind)
         return kind
 
     def pool(self, stride: int | None = None) -> Layer:
@@ -236,7 +269,9 @@ class _Writer:
             )  # fmt: skip
         if self.channels and self.some(0.05):
             return self.pick("flatten", "global_avg_pool", "global_max_pool")
-        return self.random.choice([self.conv, self.conv, self.pool, self.transposed, self.other, self.other, self.other])()
+        return self.random.choice(
+            [self.conv, self.conv, self.pool, self.transposed, self.other, self.other, self.other]
+        )()
 
     def name(self, prefix: str) -> str:
         self.count = getattr(self, "count", 0) + 1
@@ -259,11 +294,17 @@ class _Writer:
 
     # ---- structures
 
-    def path(self, stride: int, filters: Any, channels: int | None = None, last: dict[str, Any] | None = None) -> list[Layer]:
+    def path(
+        self, stride: int, filters: Any, channels: int | None = None, last: dict[str, Any] | None = None
+    ) -> list[Layer]:
         """One to three layers that give ⌈n / stride⌉ pixels and, if that is given, `filters` channels."""
         layers: list[Layer] = []
         if self.some(0.4):
-            layers.append(self.pick("relu", "batch_norm", {"dropout": 0.2}, self.pool(1), {"batch_norm": None, "activation": "relu"}))
+            layers.append(
+                self.pick(
+                    "relu", "batch_norm", {"dropout": 0.2}, self.pool(1), {"batch_norm": None, "activation": "relu"}
+                )
+            )
         if filters is None and self.some(0.3):
             return [*layers, self.pool(stride)]
         if self.some(0.4):
@@ -299,7 +340,11 @@ class _Writer:
         residual: dict[str, Any] = {"body": body}
         shortcut = self.pick(None, None, "auto", "identity", "projection", "list")
         if shortcut == "list":
-            shortcut = [self.conv(filters=filters, stride=stride)] if not isinstance(stride, str) else [{"conv": filters, "kernel": 1, "stride": stride}]
+            shortcut = (
+                [self.conv(filters=filters, stride=stride)]
+                if not isinstance(stride, str)
+                else [{"conv": filters, "kernel": 1, "stride": stride}]
+            )
         residual |= {} if shortcut is None else {"shortcut": shortcut}
         if self.some(0.5):
             residual["activation"] = self.activation()
@@ -317,19 +362,47 @@ class _Writer:
         if inner == "$inner":
             body["let"] = {"inner": self.pick("max($filters // 2, 1)", "$filters + 1", "min($filters, $in_channels)")}
         first = {"conv": inner, "kernel": self.pick(1, 3), "activation": "relu"}
-        last: dict[str, Any] = {"conv": "$filters", "kernel": 3} | ({"stride": "$stride"} if stride == "$stride" else {}) | self.pick({}, {"padding": "same"})
+        last: dict[str, Any] = (
+            {"conv": "$filters", "kernel": 3}
+            | ({"stride": "$stride"} if stride == "$stride" else {})
+            | self.pick({}, {"padding": "same"})
+        )
         if kind == "residual":
             body["residual"] = self.residue(stride, "$filters")
         elif kind == "concat":
-            body["concat"] = {"a": [first, last], "b": [{"max_pool": 3, "stride": stride, "padding": self.pick("same", 1)}]}
+            body["concat"] = {
+                "a": [first, last],
+                "b": [{"max_pool": 3, "stride": stride, "padding": self.pick("same", 1)}],
+            }
         elif kind == "wired":
-            body["layers"] = [first | {"name": "left"}, first | {"from": "input", "name": "right"}, {self.pick("add", "concat"): ["left", "right"]}, last]
+            body["layers"] = [
+                first | {"name": "left"},
+                first | {"from": "input", "name": "right"},
+                {self.pick("add", "concat"): ["left", "right"]},
+                last,
+            ]
         elif kind == "nested":
             other = self.name("block")
-            blocks[other] = {"args": ["width"], "residual": {"body": [{"conv": "$width", "kernel": 3}, {"conv": "$width", "kernel": 1}], "activation": self.activation()}}
-            body["layers"] = [first, {other: inner}, {other: {"width": "$filters"}, "if": self.pick("$filters > 3", "$in_channels == $filters")}, last]
+            blocks[other] = {
+                "args": ["width"],
+                "residual": {
+                    "body": [{"conv": "$width", "kernel": 3}, {"conv": "$width", "kernel": 1}],
+                    "activation": self.activation(),
+                },
+            }
+            body["layers"] = [
+                first,
+                {other: inner},
+                {other: {"width": "$filters"}, "if": self.pick("$filters > 3", "$in_channels == $filters")},
+                last,
+            ]
         elif kind == "grown":
-            body["layers"] = [self.pick("batch_norm", "relu"), first | {"repeat": self.pick(1, 2)}, {"conv": "$filters", "kernel": 3, "name": "new"}, {"concat": ["input", "new"]}]
+            body["layers"] = [
+                self.pick("batch_norm", "relu"),
+                first | {"repeat": self.pick(1, 2)},
+                {"conv": "$filters", "kernel": 3, "name": "new"},
+                {"concat": ["input", "new"]},
+            ]
             args.pop("stride", None)
         else:
             between = [self.pick(self.other, self.transposed, self.pool)() for _ in range(self.random.randint(0, 2))]
@@ -350,8 +423,18 @@ class _Writer:
     def stage(self) -> Any:
         name = self.name("stage")
         each = {"n": [self.random.randint(1, 2) for _ in range(2)], "filters": [4, self.pick(4, 6, 7)]}
-        layer = {"conv": "$filters", "kernel": 3, "padding": "same", "repeat": "$n"} | self.pick({}, {"first": {"stride": 2}}, {"activation": self.activation()})
-        do = [layer, self.pick({"max_pool": 2, "padding": "same"}, "batch_norm", {"batch_norm": None, "if": "$i == 1"}, {"dropout": 0.1})]
+        layer = {"conv": "$filters", "kernel": 3, "padding": "same", "repeat": "$n"} | self.pick(
+            {}, {"first": {"stride": 2}}, {"activation": self.activation()}
+        )
+        do = [
+            layer,
+            self.pick(
+                {"max_pool": 2, "padding": "same"},
+                "batch_norm",
+                {"batch_norm": None, "if": "$i == 1"},
+                {"dropout": 0.1},
+            ),
+        ]
         if self.some(0.3):
             do.append("relu")
         return [{"stage": f"{name}_$i", "each": each, "do": do}]
@@ -362,7 +445,10 @@ class _Writer:
             "args": ["a", "b", "c"],
             "concat": {
                 "one": [{"conv": "$a", "kernel": 1}],
-                "two": [{"conv": "$b", "kernel": 1, "activation": "relu"}, {"conv": "$c", "kernel": self.pick(3, 5, [1, 3])}],
+                "two": [
+                    {"conv": "$b", "kernel": 1, "activation": "relu"},
+                    {"conv": "$c", "kernel": self.pick(3, 5, [1, 3])},
+                ],
                 "pool": [{self.pick("max_pool", "avg_pool"): 3, "stride": 1, "padding": 1}],
             },
         }
@@ -373,9 +459,16 @@ class _Writer:
         """A squeeze and excitation, by convolutions or by dense layers."""
         name = self.name("gate")
         squeezed = {"conv": "max($in_channels // $reduction, 1)", "kernel": 1, "activation": self.pick("relu", "silu")}
-        weights = [{self.pick("global_avg_pool", "global_max_pool"): {"keep_dims": True}}, squeezed, {"conv": "$in_channels", "kernel": 1, "activation": self.pick("sigmoid", "hard_sigmoid")}]
+        weights = [
+            {self.pick("global_avg_pool", "global_max_pool"): {"keep_dims": True}},
+            squeezed,
+            {"conv": "$in_channels", "kernel": 1, "activation": self.pick("sigmoid", "hard_sigmoid")},
+        ]
         spatial = [{"conv": 1, "kernel": 3, "padding": "same", "activation": "sigmoid"}]
-        body = {"args": {"reduction": 2}, "multiply": {"maps": [], "weights": weights} | ({"where": spatial} if self.some(0.3) else {})}
+        body = {
+            "args": {"reduction": 2},
+            "multiply": {"maps": [], "weights": weights} | ({"where": spatial} if self.some(0.3) else {}),
+        }
         return [{name: {"reduction": self.pick(1, 2, 3)}}], {"blocks": {name: body}}
 
     def wiring(self) -> Any:
@@ -389,7 +482,11 @@ class _Writer:
             return [{merge: ["previous", self.random.choice(self.named)], **activation}]
         channels = self.pick(3, 4)
         split = self.conv(filters=channels, stride=self.pick(1, 2)) | {"name": a}
-        return [split, self.conv(filters=channels, stride=1, channels=channels) | {"name": b}, {merge: [a, "previous"], **activation}]
+        return [
+            split,
+            self.conv(filters=channels, stride=1, channels=channels) | {"name": b},
+            {merge: [a, "previous"], **activation},
+        ]
 
 
 # ---- smaller specs with the same fault

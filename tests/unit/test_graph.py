@@ -176,6 +176,29 @@ def test_receptive_fields_of_the_literature():
         assert fields[layer] == (expected, expected)
 
 
+def test_a_gate_widens_the_receptive_field_once(tmp_path):
+    """A gate sees the whole map and stands beside the maps: their pixels stay one apart."""
+    net = load(
+        tmp_path,
+        """
+blocks:
+  gate:
+    multiply:
+      maps: []
+      gate: [{global_avg_pool: {keep_dims: true}}, {conv: $in_channels, kernel: 1, activation: sigmoid}]
+layers:
+  - {conv: 4, kernel: 3, stride: [2, 1], name: stem}
+  - gate
+  - {conv: 4, kernel: 3, name: next}
+""",
+    )
+    height, width = net.graph.input.shape[1:]
+    fields = {c.node.path: c.receptive_field for c in cost(net.graph).layers}
+    whole = 3 + (height // 2 - 1) * 2, 3 + (width - 1)
+    assert fields["gate.multiply"] == whole
+    assert fields["next"] == (whole[0] + 2 * 2, whole[1] + 2)
+
+
 def test_python_parameters():
     net = cnnspec.load("resnet50", classes=10, params={"input.size": 64})
     assert net.graph.outputs[0].node.shape == Vector(10)
