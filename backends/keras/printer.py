@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnnspec.backends.keras.flow import Atom, Flow, atoms, label_of
-from cnnspec.backends.keras.layer_functions import Group as Alike
-from cnnspec.backends.keras.layer_functions import groups, with_functions
+from cnnspec.backends.keras.layer_functions import Alike, groups, with_functions
 from cnnspec.backends.keras.layouts import Layouts
 from cnnspec.backends.keras.stages import Loop, consecutive
 from cnnspec.backends.keras.table import MERGES, SEPARATOR, TABLE, Piece, shown
-from cnnspec.backends.keras.windows import Edges, EdgeKind, edge_parameters, nested, nested_expr, padding_expr
+from cnnspec.backends.keras.windows import EdgeKind, Edges, edge_parameters, nested, nested_expr, padding_expr
 from cnnspec.expr import Const, Expr, ListOf
 from cnnspec.lower import program as p
 from cnnspec.lower.files import model_file
@@ -237,8 +236,10 @@ class _Function:
         """The network."""
         heads = self.printer.program.heads
         channels, *sizes = self.printer.program.maps
-        body.append(f"    inputs = keras.Input({literal((*sizes, channels))})")
-        body += self.steps(self.steps_now, (), "x", 4)
+        steps = self.steps(self.steps_now, (), "x", 4)
+        flows = steps[:1] == ["    x = inputs"]
+        body.append(f"    {'x = ' if flows else ''}inputs = keras.Input({literal((*sizes, channels))})")
+        body += steps[1:] if flows else steps
         arguments = self.arguments()
         if self.steps_in_training:
             arguments.append(f"{self.training}: bool = False")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from cnnspec.backends.keras.windows import EdgeKind, added, agreed, not_negative, same
+from cnnspec.backends.keras.windows import EdgeKind, added, agreed, collapsed, not_negative, same
 from cnnspec.expr import Expr, Value
 from cnnspec.lower.program import Op, Unprintable
 from cnnspec.lower.python import Code, literal, named
@@ -84,18 +84,11 @@ def _zeros(op: Op, text: Text, *, overhang: bool = False) -> list[Piece]:
     """The zeros around the input of an op."""
     known = agreed(op, added if overhang else lambda node: node.canonical().attrs["pads"])
     if known is not None:
-        return [layer("ZeroPadding2D", text.edges(const(_collapsed(known))), suffix="pad")] if any(known) else []
+        return [layer("ZeroPadding2D", text.edges(const(collapsed(known))), suffix="pad")] if any(known) else []
     made = [layer("ZeroPadding2D", text.edges(op.attrs["pads"]), suffix="pad")]
     if overhang and any(map(_present, op.values["overhang"])):
         made.append(layer("ZeroPadding2D", text.edges(op.attrs["overhang"], "overhang"), suffix="overhang"))
     return made
-
-
-def _collapsed(edges: tuple[int, int, int, int]) -> Value:
-    top, left, bottom, right = edges
-    if (top, left) != (bottom, right):
-        return edges
-    return top if top == left else (top, left)
 
 
 def _present(value: Value) -> bool:
@@ -144,7 +137,7 @@ def _transposed_conv(op: Op, text: Text) -> list[Piece]:
     else:
         known = agreed(op, lambda node: _surplus(**node.canonical().attrs))
         if known is not None and min(known) >= 0:
-            cut = text.edges(const(_collapsed(known))) if any(known) else ""
+            cut = text.edges(const(collapsed(known))) if any(known) else ""
         else:
             extra = a["output_padding"]
             if all(stride == 1 for stride in op.values["stride"]):  # longer by as many pixels as the input is
@@ -242,7 +235,7 @@ def _avg_pool(op: Op, text: Text) -> list[Piece]:
         return [*before, layer("AveragePooling2D", *size, named("padding", '"same"'))]
     known = agreed(op, lambda node: added(node, padded=not counted))
     if known is not None:
-        outside = [text.edges(const(_collapsed(known)))]
+        outside = [text.edges(const(collapsed(known)))]
     else:
         outside = [] if counted else [text.edges(op.attrs["pads"])]
         if any(map(_present, op.values["overhang"])):

@@ -30,6 +30,14 @@ def added(node: Node, *, padded: bool = True) -> Four:
     return top, left, bottom + down, right + across
 
 
+def collapsed(edges: Four) -> Value:
+    """Edges in their shortest form."""
+    top, left, bottom, right = edges
+    if (top, left) != (bottom, right):
+        return edges
+    return top if top == left else (top, left)
+
+
 def same(op: Op, *, padded: bool = True) -> bool:
     """Whether `padding="same"` means what the op does, in every use.
 

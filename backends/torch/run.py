@@ -32,8 +32,11 @@ def execute(program: Program, text: str) -> Any:
     return namespace[identifier(camel(program.network.name), ())]
 
 
-def build(program: Program, text: str, weights: Weights | None) -> torch.nn.Module:
-    """The model, with weights if there are any, else as PyTorch starts it. It is in training mode, as PyTorch's are."""
+def build(program: Program, text: str, weights: Weights | None, dtype: torch.dtype | None = None) -> torch.nn.Module:
+    """The model, with weights if there are any, else as PyTorch starts it. It is in training mode, as PyTorch's are.
+
+    Weights become `dtype`, PyTorch's default unless it is given.
+    """
     import torch
 
     network = execute(program, text)
@@ -41,15 +44,15 @@ def build(program: Program, text: str, weights: Weights | None) -> torch.nn.Modu
         return network()
     with torch.device("meta"):  # without values that would be overwritten
         model: torch.nn.Module = network()
-    load(model, weights)
+    load(model, weights, dtype or torch.get_default_dtype())
     return model
 
 
-def load(model: torch.nn.Module, weights: Weights) -> None:
+def load(model: torch.nn.Module, weights: Weights, dtype: torch.dtype) -> None:
     """Give a model canonical weights. Raises `ValueError` where they are not exactly what it has."""
     import torch
 
-    state = {key(name): torch.tensor(array) for name, array in weights.items()}
+    state = {key(name): torch.tensor(array, dtype=dtype) for name, array in weights.items()}
     for name, buffer in model.named_buffers():
         if name.endswith("num_batches_tracked"):
             state[name] = torch.zeros((), dtype=buffer.dtype)
@@ -72,9 +75,9 @@ class TorchRunner:
         self.graph = graph
         program = fold(graph)
         wanted = {f"{node.path}.{name}" for node in graph.nodes for name in node.params}
-        self.model: Any = BACKEND.build(program, {name: weights[name] for name in wanted})
         self.type = getattr(torch, precision)
-        self.model.to(self.type).eval()
+        own = {name: weights[name] for name in wanted}
+        self.model: Any = build(program, BACKEND.source(program), own, self.type).eval()
 
     def outputs(self, images: Any) -> dict[str, Any]:
         """Outputs by layer path: those of all modules, and what goes into them."""
