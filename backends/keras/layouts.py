@@ -7,18 +7,17 @@ take its parameters in the other order; a vector whose order shows is put in the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple
 
 from cnnspec.graph import Node
 from cnnspec.lower import program as p
 from cnnspec.lower.program import Op, Program
 from cnnspec.ops import Maps, Vector
 
-Array = NDArray[Any]
-Positions = NDArray[np.intp]
+if TYPE_CHECKING:  # printing needs no arrays
+    from cnnspec.backends.keras.weights import Array
+
+Positions = tuple[int, ...]
 
 
 class _Order(NamedTuple):
@@ -64,15 +63,16 @@ class Layouts:
                 channels, height, width = node.inputs[0].shape
                 if node.index in self.permuted or channels == 1 or height * width == 1:
                     return None, False
-                positions = np.arange(node.shape.channels).reshape(channels, height, width)
-                return _Order(positions.transpose(1, 2, 0).reshape(-1), frozenset([node.index])), False
+                area = height * width
+                positions = tuple(c * area + pixel for pixel in range(area) for c in range(channels))
+                return _Order(positions, frozenset([node.index])), False
             case "concat":
                 return self._joined(node, sources), False
         wide = [o for o, source in zip(sources, node.inputs, strict=True) if source.shape.channels > 1]
         known = [o for o in wide if o is not None]
         if not known:
             return None, False
-        alike = len(known) == len(wide) and all(np.array_equal(o.positions, known[0].positions) for o in known)
+        alike = len(known) == len(wide) and all(o.positions == known[0].positions for o in known)
         return _Order(known[0].positions, frozenset[int]().union(*(o.sources for o in known))), not alike
 
     @staticmethod
@@ -80,12 +80,11 @@ class Layouts:
         known = [o for o in sources if o is not None]
         if not known:
             return None
-        parts, start = [], 0
+        positions: list[int] = []
         for order, source in zip(sources, node.inputs, strict=True):
-            count = source.shape.channels
-            parts.append(start + (np.arange(count) if order is None else order.positions))
-            start += count
-        return _Order(np.concatenate(parts), frozenset[int]().union(*(o.sources for o in known)))
+            start, count = len(positions), source.shape.channels
+            positions += (start + place for place in (range(count) if order is None else order.positions))
+        return _Order(tuple(positions), frozenset[int]().union(*(o.sources for o in known)))
 
     def permute(self, op: Op) -> bool:
         """Whether a flattened map is put in canonical order."""
@@ -99,10 +98,12 @@ class Layouts:
     def features(self, node: Node, values: Array) -> Array:
         """Values for the features of a node, or along the last axis, from the canonical order into Keras's."""
         positions = self.positions(node)
-        return values if positions is None else values[..., positions]
+        return values if positions is None else values[..., list(positions)]
 
     def canonical_output(self, node: Node, values: Array) -> Array:
         """What Keras gives for a node, in canonical layout."""
+        import numpy as np
+
         if isinstance(node.shape, Maps):
             return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
         positions = self.positions(node)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from cnnspec.backends.keras.layouts import Array, Layouts
+from cnnspec.backends.keras.layouts import Layouts
 from cnnspec.backends.keras.printer import Printed, print_program
 from cnnspec.backends.keras.table import layer_name
-from cnnspec.backends.keras.weights import gradients_of, set_weights
+from cnnspec.backends.keras.weights import Array, gradients_of, set_weights
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import Precision, Weights
 from cnnspec.lower.fold import fold

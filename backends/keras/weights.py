@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cnnspec.backends.keras.layouts import Array, Layouts
+from cnnspec.backends.keras.layouts import Layouts
 from cnnspec.backends.keras.table import FULL, SEPARATOR, layer_name
 from cnnspec.graph import Node
 from cnnspec.lower.backend import Weights
+
+Array = NDArray[Any]
 
 _NAMES = {
     "batch_norm": {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"},

@@ -221,6 +221,19 @@ def test_no_framework_is_imported(arguments):
     assert not modules & FRAMEWORKS
 
 
+@pytest.mark.parametrize("command", ["summary", "validate"])
+def test_a_folder_without_a_spec_is_told_how_to_get_one(command, tmp_path):
+    (tmp_path / "unet.yaml").write_text(SPEC)
+    result = run(command, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "there is no file `cnnspec.yaml`\nhelp: name a spec, or make this one: `cnnspec init`" in result.stderr
+
+
+def test_multiply_adds_of_small_networks_are_in_millions():
+    assert "0.417 M multiply-adds an image" in run("summary", "lenet5").stdout
+    assert "15.470 G multiply-adds an image" in run("summary", "vgg16").stdout
+
+
 def test_a_reader_that_stops_early_is_no_error():
     command = f"{sys.executable} -m cnnspec summary resnet152 --depth 3 | head -n 1"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
