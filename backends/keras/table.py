@@ -108,22 +108,20 @@ def _padding(op: Op, text: Text) -> tuple[list[Piece], list[Code]]:
 
 def _conv(op: Op, text: Text) -> list[Piece]:
     a = op.attrs
+    plain = op.kind == "conv"
+    args: list[Code] = [text(a["filters"])] if plain else []  # in the order of the call, as parameters then are
+    args += [text(a["kernel"]), *([] if a["stride"] == const(1) else [text(a["stride"])])]
     before, padding = _padding(op, text)
-    rest = [
-        *([] if a["stride"] == const(1) else [text(a["stride"])]),
-        *padding,
-        *option("dilation_rate", a["dilation"], 1, text),
-    ]
+    args += [*padding, *option("dilation_rate", a["dilation"], 1, text)]
+    args += option("groups", a["groups"], 1, text) if plain else []
     bias = option("use_bias", a["bias"], True, text)
-    kernel = text(a["kernel"])
-    if op.kind == "conv":
-        groups = option("groups", a["groups"], 1, text)
-        return [*before, layer("Conv2D", text(a["filters"]), kernel, *rest, *groups, *bias)]
+    if plain:
+        return [*before, layer("Conv2D", *args, *bias)]
     if any(isinstance(stride, tuple) for stride in op.values["stride"]):  # TensorFlow wants one number
-        filters = binary("*", op.channels, a["depth_multiplier"])
-        return [*before, layer("Conv2D", text(filters), kernel, *rest, named("groups", text(op.channels)), *bias)]
+        filters = text(binary("*", op.channels, a["depth_multiplier"]))
+        return [*before, layer("Conv2D", filters, *args, named("groups", text(op.channels)), *bias)]
     multiplier = option("depth_multiplier", a["depth_multiplier"], 1, text)
-    return [*before, layer("DepthwiseConv2D", kernel, *rest, *multiplier, *bias)]
+    return [*before, layer("DepthwiseConv2D", *args, *multiplier, *bias)]
 
 
 def _transposed_conv(op: Op, text: Text) -> list[Piece]:

@@ -120,6 +120,8 @@ def flat_layer(layer: Layer) -> bool:
 
 def compact(layer: Layer) -> bool:
     """Whether a layer with modules below it is a sequence of them, but for what is done to its input."""
+    if any(op.path[:-1] != layer.path for op in layer.ops):  # the parts of one, with a norm or an activation beside it
+        return False
     lowered = [lower(op) for op in layer.ops]
     return all(low.module and low.after is None and (low.before is None or at == 0) for at, low in enumerate(lowered))
 
@@ -482,10 +484,10 @@ def _edges(program: Program) -> set[tuple[Definition, str]]:
             if isinstance(step, Layer):
                 for op in step.ops:
                     pads = op.attrs.get("pads")
-                    if isinstance(pads, Ref) and by_hand(op):
-                        found.add((definition, pads.name))
+                    if pads is not None and by_hand(op):
+                        found |= {(definition, end.name) for end in ends(pads) if isinstance(end, Ref)}
             elif isinstance(step, p.Call):
                 for name, expr in step.args.items():
-                    if (step.definition, name) in found and isinstance(expr, Ref):
-                        found.add((definition, expr.name))
+                    if (step.definition, name) in found:
+                        found |= {(definition, end.name) for end in ends(expr) if isinstance(end, Ref)}
     return found

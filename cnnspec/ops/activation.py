@@ -22,6 +22,7 @@ class Relu6(_Activation):
     """min(max(x, 0), 6)."""
 
     kind: ClassVar[str] = "relu6"
+    label: ClassVar[str] = "relu"
 
 
 class LeakyRelu(_Activation):

@@ -538,9 +538,15 @@ def _at(value: Any, place: Any) -> Any:
 # ---- what may be wrong
 
 
-def faults(spec: Spec, backends: list[str] | None = None) -> list[str]:
-    """What the program that is made of a spec has otherwise than its graph, and what backends compute otherwise."""
+def faults(spec: Spec, backends: list[str] | None = None, *, single: bool = True) -> list[str]:
+    """What the program that is made of a spec has otherwise than its graph, and what backends compute otherwise.
+
+    Without `single`, ONNX Runtime alone computes in float32, as nothing else of ONNX is used, and the rest in float64.
+    """
     graph = loaded(spec).graph
     if found := differences(fold(graph), graph):
         return [f"folding: {difference}" for difference in found]
-    return [f"{d.path}: {d.message}" for d in verify(graph, only=backends).diagnostics()]
+    results = [verify(graph, only=backends, precisions=("float64", "float32") if single else ("float64",))]
+    if not single and backends is None:
+        results.append(verify(graph, only=["onnx"], precisions=("float32",)))
+    return [f"{d.path}: {d.message}" for result in results for d in result.diagnostics()]
