@@ -141,8 +141,9 @@ def _transposed_conv(op: Op, text: Text) -> list[Piece]:
             if all(stride == 1 for stride in op.values["stride"]):  # longer by as many pixels as the input is
                 if any(map(_present, op.values["output_padding"])):
                     longer = agreed(op, lambda node: (0, 0, *node.canonical().attrs["output_padding"]))
-                    pixels = const(longer) if longer else extra
-                    before.append(layer("ZeroPadding2D", text.edges(pixels), suffix="pad"))
+                    if longer is None:
+                        raise Unprintable("transposed convolutions of stride 1, longer by different numbers of pixels")
+                    before.append(layer("ZeroPadding2D", text.edges(const(longer)), suffix="pad"))
             else:
                 options.append(named("output_padding", text(extra)))
             cut = text.edges(a["crop"]) if any(map(_present, op.values["crop"])) else ""
@@ -150,7 +151,7 @@ def _transposed_conv(op: Op, text: Text) -> list[Piece]:
     options += option("use_bias", a["bias"], True, text)
     suffix = FULL[1:] if cut else ""
     args = text(a["filters"]), text(a["kernel"])
-    if a["groups"] == const(1):
+    if all(groups == 1 for groups in op.values["groups"]):
         made = layer("Conv2DTranspose", *args, *options, suffix=suffix)
     elif 1 in op.values["groups"]:
         raise Unprintable("one transposed convolution with groups and without")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cnnspec.backends.torch.table import REQUIRED, Lowered, by_hand, construct, lower, torch_order
+from cnnspec.backends.torch.table import REQUIRED, Lowered, by_hand, construct, ends, in_torch_order, lower, torch_order
 from cnnspec.expr import Conditional, Const, Expr, Ref, Value, variables
 from cnnspec.lower import program as p
 from cnnspec.lower.program import Definition, Layer, Op, Program
@@ -246,8 +246,8 @@ class Modules:
             if parameter.default is not None and repr(expr) == repr(const(parameter.default)):
                 continue
             shown = text(expr)
-            if (step.definition, name) in self.edges and isinstance(expr, Const):
-                shown = literal(torch_order(expr.value))
+            if (step.definition, name) in self.edges:
+                shown = text(in_torch_order(expr))
             keyword = (by_name and name != "in_channels") or parameter.default is not None
             args.append(named(self.names(step.definition)[name], shown) if keyword else shown)
         return call(self.classes[step.definition], *args)
@@ -323,11 +323,11 @@ class Modules:
         names = self.names(definition)
         items: list[Code] = ["self"]
         for parameter in order(self.uses[definition].parameters):
-            kind = annotation(parameter.values)
+            kind, default = annotation(parameter.values), parameter.default
             if (definition, parameter.name) in self.edges:
-                kind = "tuple[int, int, int, int]"
+                kind, default = "tuple[int, int, int, int]", default if default is None else torch_order(default)
             item = f"{names[parameter.name]}: {kind}"
-            items.append(item if parameter.default is None else f"{item} = {literal(parameter.default)}")
+            items.append(item if default is None else f"{item} = {literal(default)}")
         return Group("def __init__(", tuple(items), ") -> None:")
 
     def _use(self, made: LayerClass, layer: Layer, text: Text) -> Code:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from cnnspec.backends.torch.modules import (
     RESERVED,
@@ -185,13 +186,18 @@ class _Class:
         if isinstance(expr, Const):
             return text(expr)
         if not all(variable.name in self.names for variable in variables(expr)):
-            return text(expr, self.names)  # a loop's variable
+            return text(expr, self.kept([expr]))  # with a loop's variable
         shown = self.text(expr)
         if shown not in self.stored:
             wish = self.names[expr.name] if isinstance(expr, Ref) else wish
             labels = {_label(step) for step in self.definition.steps}
             self.stored[shown] = identifier(attribute(wish), labels | set(self.stored.values()))
         return f"self.{self.stored[shown]}"
+
+    def kept(self, exprs: Iterable[Expr]) -> dict[str, str]:
+        """What the parameters in some expressions are called in the forward pass."""
+        found = {variable.name for expr in exprs for variable in variables(expr)}
+        return {name: self.later(Ref(0, 0, name)) for name in self.names if name in found}
 
     def write(self, statement: Code, further: int = 0) -> None:
         self.recent = []
@@ -412,6 +418,8 @@ class _Class:
         self.vars[step.carried] = target
         self.held[target] += 1
         count = self.later(step.count)
+        if path and (isinstance(step.step, p.Call) or any(op.weighted for op in step.step.ops)):
+            self.container(path)  # once, ahead of the loop
         outer, self.set_up = self.set_up, []
         self.write(f"for {step.variable} in range({count}):")
         self.indent += 1

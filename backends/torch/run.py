@@ -86,14 +86,19 @@ class TorchRunner:
         found: dict[str, Any] = {}
         hooks = []
 
-        def keep(path: str, value: Any) -> None:
-            if isinstance(value, torch.Tensor):
+        shapes = {node.path: tuple(node.shape) for node in self.graph.nodes}
+
+        def keep(path: str, value: Any, *, read: bool = False) -> None:
+            # what is read may be padded on its way: by this use of a text, or by another for which all of them do
+            if isinstance(value, torch.Tensor) and not (read and tuple(value.shape[1:]) != shapes.get(path)):
                 found.setdefault(path, value.detach().clone().numpy())  # what comes next may write over it
 
         for path, made, source in _seen(self.graph, self.model):
             module = self.model.get_submodule(key(path))
             if source:
-                hooks.append(module.register_forward_pre_hook(lambda _, args, source=source: keep(source, args[0])))
+                hooks.append(
+                    module.register_forward_pre_hook(lambda _, args, source=source: keep(source, args[0], read=True))
+                )
             if made:
                 hooks.append(module.register_forward_hook(lambda _, args, value, made=made: keep(made, value)))
         with torch.no_grad():

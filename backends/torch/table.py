@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnnspec.expr import Binary, Const, Expr, Value
+from cnnspec.expr import Binary, Conditional, Const, Expr, Ref, Value
 from cnnspec.lower.program import Op, Unprintable
 from cnnspec.lower.python import Code, Group, call, flat, literal, named
 from cnnspec.lower.symbols import binary, const
@@ -109,13 +109,36 @@ def torch_order(value: Value, sign: int = 1) -> tuple[int, int, int, int]:
     return sign * left, sign * right, sign * top, sign * bottom
 
 
+def in_torch_order(pads: Expr) -> Expr:
+    """Pixels as `F.pad` wants them, whichever of several they are; a parameter has them so already."""
+    match pads:
+        case Const(value=value):
+            return const(torch_order(value))
+        case Conditional(test=test, then=then, otherwise=otherwise):
+            return Conditional(0, 0, test, in_torch_order(then), in_torch_order(otherwise))
+        case Ref():
+            return pads
+    raise Unprintable("pixels on four edges that an expression computes")
+
+
+def ends(expr: Expr) -> Iterator[Expr]:
+    """What an expression may come to."""
+    if isinstance(expr, Conditional):
+        yield from (*ends(expr.then), *ends(expr.otherwise))
+    else:
+        yield expr
+
+
 def pad(x: Code, pads: Expr, text: Text, fill: str = "", extra: Value = 0) -> Code:
     """`F.pad` of x; a parameter with pixels is in `F.pad`'s order already."""
-    shown = text(pads)
+    down, across = pair(extra)
     if isinstance(pads, Const):
         top, left, bottom, right = edges(pads.value)
-        down, across = pair(extra)
         shown = literal((left, right + across, top, bottom + down))
+    elif down or across:
+        raise Unprintable("padding that differs between uses, and windows that overhang")
+    else:
+        shown = text(in_torch_order(pads))
     return call("F.pad", x, shown, *([f"value={fill}"] if fill else []))
 
 
