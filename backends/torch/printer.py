@@ -263,14 +263,16 @@ class _Class:
         if place not in self.containers:
             self.containers.add(place)
             self.attach(path, "nn.ModuleDict()")
-        return self.access(path)
+        return self.access(path, self.names)
 
-    def access(self, path: Path) -> str:
-        """The module at a path."""
+    def access(self, path: Path, names: dict[str, str] | None = None) -> str:
+        """The module at a path, in the forward pass unless `names` are the constructor's."""
+        if names is None:
+            names = self.kept(path)
         if _named(path[0]) and len(path) <= 2:
-            first = f"self.{_string(path[:1], self.names)[1:-1]}"
-            return first if len(path) == 1 else f"{first}[{_string(path[1:], self.names)}]"
-        return f"self.get_submodule({_string(path, self.names)})"
+            first = f"self.{_string(path[:1], names)[1:-1]}"
+            return first if len(path) == 1 else f"{first}[{_string(path[1:], names)}]"
+        return f"self.get_submodule({_string(path, names)})"
 
     # ---- steps
 
@@ -363,7 +365,20 @@ class _Class:
                 self.nest(shortcut.output, self.layer(shortcut, path))
             elif (code := self.sequence(shortcut, place)) is not None:
                 self.nest(shortcut.output, code)
-        self.give(step.output, self.layer(step.add, path))
+        self.give(step.output, self.sum(step, path))
+
+    def sum(self, step: p.Residual, path: Path) -> Code:
+        """The body's output and the shortcut's, added in place where the body has just made what nobody else reads."""
+        last = step.body[-1] if step.body else None
+        end, other = step.add.inputs
+        fresh = isinstance(last, Layer) and last.output is end and last.ops[-1].weighted
+        plain = all(lower(op).function for op in step.add.ops[1:])
+        if not (fresh and plain) or (self.totals is not None and self.totals.get(end, 0) > 1):
+            return self.layer(step.add, path)
+        total: Code = call(f"{flat(self.read(end))}.add_", self.read(other))
+        for at, op in enumerate(step.add.ops[1:], 1):
+            total = compute(step.add, at, lower(op), [total], self.later, "")
+        return total
 
     def optional(self, step: p.Optional, base: Path) -> None:
         """A step under a condition, which leaves its input where it does not hold."""
