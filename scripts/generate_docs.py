@@ -1,7 +1,7 @@
 """Writes the generated parts of the documentation; with --check, says whether they are up to date.
 
-docs/ops.md comes from the op classes, docs/errors.md from the catalogue of diagnostics, docs/backends.md from the tables
-of the backends.
+docs/ops.md comes from the op classes, docs/errors.md from the catalogue of diagnostics, docs/backends.md from the
+tables of the backends.
 """
 
 from __future__ import annotations
@@ -161,10 +161,11 @@ def backends_page() -> str:
     kinds = sorted(set().union(*(tables[name].kinds for name in names)))
     lines = [
         "# Backends\n",
-        "The compiler settles what every layer means; a backend translates that. These are the kinds of layers that are left "
-        "then, and which backend has them: an adaptive pool has become a pool by now, a separable convolution two "
-        "convolutions, and every padding is a number of pixels. A network with a layer that a backend lacks is refused, with "
-        "all such layers named, before anything is written. [`cnnspec verify`](cli.md#verify) shows that they agree.\n",
+        "The compiler settles what every layer means; a backend translates that. These are the kinds of layers that are "
+        "left then, and which backend has them: an adaptive pool has become a pool by now, a separable convolution two "
+        "convolutions, and every padding is a number of pixels. A network with a layer that a backend lacks is "
+        "refused, with all such layers named, before anything is written. "
+        "[`cnnspec verify`](cli.md#verify) shows that they agree.\n",
         f"| | {' | '.join(names)} |",
         f"|---|{'---|' * len(names)}",
         *(

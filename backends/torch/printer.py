@@ -320,7 +320,7 @@ class _Class:
             return call(self.access(path), before(inputs[0], self.later) if before else inputs[0])
         for at, (op, low) in enumerate(zip(layer.ops, lowered, strict=True)):
             module = ""
-            if low.module and (low.function is None or op.weighted):
+            if _is_module(op):
                 self.attach(base + op.path, low.construct(self.text))
                 module = self.access(base + op.path)
             inputs = [compute(layer, at, low, inputs, self.later, module)]
@@ -433,7 +433,7 @@ class _Class:
         self.vars[step.carried] = target
         self.held[target] += 1
         count = self.later(step.count)
-        if path and (isinstance(step.step, p.Call) or any(op.weighted for op in step.step.ops)):
+        if path and (isinstance(step.step, p.Call) or any(_is_module(op) for op in step.step.ops)):
             self.container(path)  # once, ahead of the loop
         outer, self.set_up = self.set_up, []
         self.write(f"for {step.variable} in range({count}):")
@@ -443,6 +443,12 @@ class _Class:
         inner, self.set_up = self.set_up, outer
         if inner:
             self.set_up += [(0, f"for {step.variable} in range({self.text(step.count)}):"), *_deeper(inner)]
+
+
+def _is_module(op: p.Op) -> bool:
+    """Whether an op by itself is printed as a module, not as a function."""
+    lowered = lower(op)
+    return bool(lowered.module) and (lowered.function is None or op.weighted)
 
 
 def _deeper(statements: list[tuple[int, Code]]) -> list[tuple[int, Code]]:

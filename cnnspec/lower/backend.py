@@ -27,8 +27,8 @@ Precision = Literal["float32", "float64"]
 Limit = Literal["", "rounded", "rounded gradient", "lacking"]
 """What keeps a framework from computing a layer as its definition says.
 
-`rounded`: in float64 it has some of the layer's numbers in float32, for the output or for its gradient alone. `lacking`:
-it cannot run the layer here at all.
+`rounded`: in float64 it has some of the layer's numbers in float32, for the output or for its gradient alone.
+`lacking`: it cannot run the layer here at all.
 """
 
 

@@ -135,7 +135,12 @@ def test_pytorchs_attributes_are_known():
     nn = pytest.importorskip("torch.nn")
     from cnnspec.backends.torch.modules import attribute
 
-    names = {name for module in (nn.Module(), nn.Sequential(), nn.ModuleDict()) for name in dir(module) if not name.startswith("_")}
+    names = {
+        name
+        for module in (nn.Module(), nn.Sequential(), nn.ModuleDict())
+        for name in dir(module)
+        if not name.startswith("_")
+    }
     assert {name for name in names if attribute(name) == name} == set()
     given = [*names, *(f"{name}_" for name in names)]
     assert len({attribute(name) for name in given}) == len(given)
