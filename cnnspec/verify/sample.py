@@ -34,7 +34,7 @@ _VALUES = 4_000_000  # of all layers together, about which the images are as man
 class Sample:
     """Images and weights in float32, and the outputs of all layers on them in float64.
 
-    `self_errors` say how far the reference in float32 comes to be from that, with one order of summing and another.
+    `self_errors` say how far the reference in float32 comes to be from that.
     """
 
     images: Array
@@ -49,12 +49,7 @@ def sample(graph: Graph, apply: Apply, seed: int, weights: Mapping[str, Any] | N
     settled = _Drawn(seed, weights or {})
     with np.errstate(all="ignore"):  # an infinity is reported where it is compared
         outputs = {node.path: y for node, y in _run(graph, apply, images, settled, "float64")}
-        self_errors = dict.fromkeys(outputs, 0.0)
-        for disturbed in (False, True):
-            for node, y in _run(
-                graph.inference(), _disturbing(apply) if disturbed else apply, images, settled, "float32"
-            ):
-                self_errors[node.path] = max(self_errors[node.path], largest(y, outputs[node.path]))
+        self_errors = _self_errors(graph.inference(), apply, images, settled, outputs)
     return Sample(images, settled.weights(graph), outputs, self_errors)
 
 
@@ -114,6 +109,26 @@ def _size(x: Array) -> float:
     """The root mean square as a power of two, which is the same on every machine, whatever the last bit of a sum."""
     size = float(np.sqrt(np.square(x, dtype=np.float64).mean()))
     return 2.0 ** frexp(size)[1] if np.isfinite(size) and size else 1.0
+
+
+def _self_errors(
+    graph: Graph, apply: Apply, images: Array, weights: _Drawn, outputs: Mapping[str, Array]
+) -> dict[str, float]:
+    """How far the reference in float32 comes to be from `outputs`, the larger of two ways to round.
+
+    That is at least the same part of a layer's largest value as for what it reads: a few values may be near by chance.
+    """
+    errors = dict.fromkeys(outputs, 0.0)
+    for run in (apply, _disturbing(apply)):
+        for node, y in _run(graph, run, images, weights, "float32"):
+            errors[node.path] = max(errors[node.path], largest(y, outputs[node.path]))
+    parts: dict[int, float] = {}
+    for node in graph.nodes:
+        scale = largest(outputs[node.path])
+        own = errors[node.path] / scale if scale else 0.0
+        parts[node.index] = max([own, *(parts.get(source.index, 0.0) for source in node.inputs)])
+        errors[node.path] = parts[node.index] * scale
+    return errors
 
 
 def _disturbing(apply: Apply) -> Apply:
