@@ -38,8 +38,6 @@ def main() -> int:
             if (kind := sort(complaints[0])) not in known:
                 known.add(kind)
                 print(*smallest(specs, spec, complaints[0]), sep="\n", flush=True)
-        if "keras" in sys.modules:
-            sys.modules["keras"].utils.clear_session()  # it keeps every model otherwise
         if done % 50 == 0:
             print(f"{done} specs, {found} with faults, {time.monotonic() - start:.0f} s", flush=True)
     print(f"{arguments.count} specs from seed {arguments.seed}: {found} with faults")
@@ -48,8 +46,10 @@ def main() -> int:
 
 def observed(specs: Any, spec: Any, names: list[str] | None) -> list[str]:
     """The faults of a spec; an exception is one, too."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()  # it keeps every model otherwise, and counts the names it gives
     try:
-        complaints: list[str] = specs.faults(spec, names)
+        complaints: list[str] = specs.faults(spec, names, single=False)
     except Exception as error:
         return [f"folding: {type(error).__name__} {error}"]
     return complaints

@@ -161,10 +161,10 @@ def backends_page() -> str:
     kinds = sorted(set().union(*(tables[name].kinds for name in names)))
     lines = [
         "# Backends\n",
-        "The compiler settles what every layer means; a backend translates that. These are the kinds of layers that are "
-        "left then, and which backend has them: an adaptive pool has become a pool by now, a separable convolution two "
-        "convolutions, and every padding is a number of pixels. A network with a layer that a backend lacks is "
-        "refused, with all such layers named, before anything is written. "
+        "The compiler settles what every layer means; a backend translates that. These are the kinds of layers that "
+        "are left then, and which backend has them: an adaptive pool has become a pool by now, a separable "
+        "convolution two convolutions, and every padding is a number of pixels. A network with a layer that a "
+        "backend lacks is refused, with all such layers named, before anything is written. "
         "[`cnnspec verify`](cli.md#verify) shows that they agree.\n",
         f"| | {' | '.join(names)} |",
         f"|---|{'---|' * len(names)}",

@@ -186,7 +186,7 @@ class Function:
         body.append(f"    {'x = ' if flows else ''}inputs = keras.Input({literal((*sizes, channels))})")
         body += steps[1:] if flows else steps
         arguments = self.arguments()
-        if self.steps_in_training:
+        if any(head.training_only for head in heads):
             arguments.append(f"{self.training}: bool = False")
             body.append(f"    if {self.training}:")
             body += self.steps(self.steps_in_training, (), "x", 8)

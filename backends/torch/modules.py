@@ -450,21 +450,22 @@ def _argument(layer: Layer, place: tuple[int, int]) -> Expr:
 
 def _parameters(layers: list[Layer]) -> list[_Parameter]:
     """What differs between the uses of a class; arguments that are equal in each of them are one parameter."""
-    found: dict[tuple[Expr, ...], _Parameter] = {}
+    found: dict[object, _Parameter] = {}
     names: set[str] = set()
     for at, op in enumerate(layers[0].ops):
         for number, (name, _, default) in enumerate(lower(op).args):
             exprs = tuple(_argument(layer, (at, number)) for layer in layers)
             if isinstance(exprs[0], Const) and all(repr(e) == repr(exprs[0]) for e in exprs):
                 continue
-            if exprs in found and name in _CHANNELS:
-                found[exprs].places.append((at, number))
+            key = exprs if name in _CHANNELS else (at, number)  # equal by chance is not the same
+            if key in found:
+                found[key].places.append((at, number))
                 continue
             unique = name if name not in names else f"{str(lower(op).module).rpartition('.')[2].lower()}_{name}"
             names.add(unique)
             usual = any(isinstance(e, Const) and repr(e.value) == repr(default) for e in exprs)
             kind = annotation(value for layer in layers for value in _values(layer.ops[at], name))
-            found[exprs] = _Parameter(unique, kind, default if usual else REQUIRED, [(at, number)])
+            found[key] = _Parameter(unique, kind, default if usual else REQUIRED, [(at, number)])
     return sorted(found.values(), key=lambda parameter: parameter.default is not REQUIRED)
 
 

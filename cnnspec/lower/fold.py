@@ -185,13 +185,17 @@ class _Folder:
         flow = [_arrives(container) for container in containers]
         position: Expr = ZERO
         for rows in _entries(containers):
-            if all(row and row[0].kind == "output" and _gives(row[0]) not in self.outputs for row in rows):
-                continue  # a head that this graph does without
+            if all(row and row[0].kind == "output" and self.nothing(row[0]) for row in rows):
+                continue
             made = self.entry(rows, containers, scope, position if numbered else const(""), flow)
             steps += made.steps
             flow = [_gives(row[-1]) if row else before for row, before in zip(rows, flow, strict=True)]
             position = binary("+", position, made.length)
         return steps
+
+    def nothing(self, head: Instance) -> bool:
+        """Whether a further output has no layers of its own, or this graph does without it."""
+        return _gives(head) not in self.outputs or next(head.nodes(), None) is None
 
     def entry(
         self,
