@@ -160,11 +160,20 @@ def mistakes(contracts: list[dict[str, Any]]) -> list[Mistake]:
     modules = [[f"cnnspec.{name.strip(' ()')}" for name in layer.split("|")] for layer in layers]
     (top,) = modules[1]  # below the backends
     leaf, other, *_ = modules[-1]
+    forbidden = [
+        (contract["name"], leaf if contract["source_modules"] == ["cnnspec"] else "cnnspec.ops", package)
+        for contract in contracts
+        if contract["type"] == "forbidden"
+        for package in contract["forbidden_modules"][-1:]
+    ]
     return [
         Mistake("a wrong type", leaf, "planted: int = 'none'", MYPY, "[assignment]"),
         Mistake("an import of what is above", leaf, f"import {top}", IMPORTS, broken["layers"]),
         Mistake("an import between leaves", leaf, f"import {other}", IMPORTS, broken["layers"]),
-        Mistake("a framework in the core", leaf, "import torch", IMPORTS, broken["forbidden"]),
+        *(
+            Mistake(f"{package} where it is forbidden", module, f"import {package}", IMPORTS, f"{name} BROKEN")
+            for name, module, package in forbidden
+        ),
         Mistake("a backend", "cnnspec", "import cnnspec.backends.planted", IMPORTS, broken["protected"]),
     ]
 

@@ -36,11 +36,16 @@ def fold_op(nodes: list[Node], bases: list[str], scope: Scope, position: Expr) -
         values = [collapsed(form.attrs[name]) for form in canonical]
         op.values[name] = tuple(values)
         op.attrs[name] = scope.express(values, [_written(node, name) for node in nodes], _hint(nodes[0], name))
-    if op.weighted:
+    if sized(nodes[0]):
         op.channels = scope.channels(inputs[0], [node.input_shapes[0] for node in nodes])
     op.output.channels = _channels(op, nodes, scope)
     scope.bind(nodes, op.output)
     return op
+
+
+def sized(node: Node) -> bool:
+    """Whether frameworks construct the op with its number of channels: it has parameters, or normalises channels."""
+    return bool(node.params) or node.op.kind == "layer_norm"
 
 
 def collapsed(value: Any) -> Value:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cnnspec.expr import Value, evaluate
 from cnnspec.graph import Graph
 from cnnspec.lower import program as p
-from cnnspec.lower.ops import collapsed
+from cnnspec.lower.ops import collapsed, sized
 from cnnspec.lower.program import Program, Tensor
 
 
@@ -51,7 +51,7 @@ def differences(program: Program, graph: Graph) -> list[str]:
             node.path,
             kind,
             {name: collapsed(value) for name, value in attrs.items()},
-            node.input_shapes[0].channels if node.params else 0,
+            node.input_shapes[0].channels if sized(node) else 0,
             tuple(source.path for source in node.inputs),
         )
         if op != wanted:

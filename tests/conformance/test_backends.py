@@ -37,8 +37,11 @@ def made(base: Shape, shape: Shape) -> list[Any]:
     """Layers that make a shape from another one."""
     if not isinstance(shape, Maps):
         return [{"dense": shape.channels}]
-    window = [base.height // shape.height, base.width // shape.width]
-    return [{"conv": shape.channels, "kernel": 1}, *([] if window == [1, 1] else [{"avg_pool": window}])]
+    window = [max(base.height // shape.height, 1), max(base.width // shape.width, 1)]
+    factor = [max(shape.height // base.height, 1), max(shape.width // base.width, 1)]
+    smaller = [] if window == [1, 1] else [{"avg_pool": window}]
+    larger = [] if factor == [1, 1] else [{"upsample": factor}]
+    return [{"conv": shape.channels, "kernel": 1}, *smaller, *larger]
 
 
 def spec_of(cases: list[Case]) -> dict[str, Any]:
