@@ -1,0 +1,1 @@
+"""Functions that generated training code holds as they stand here."""

@@ -1,0 +1,1 @@
+"""Recipes as training code: generated files, and runs of them."""
