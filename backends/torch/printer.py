@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import ast
 from collections.abc import Iterable
 
 from cnnspec.backends.torch.modules import (
@@ -43,20 +43,27 @@ def _source(program: Program) -> str:
         _Class(definition, program, modules, counts, None).lines()
     modules.settled = True
     bodies = [_Class(definition, program, modules, {}, counts).lines() for definition in program.definitions]
-    parts = [HELPERS[name].rstrip() for name in modules.helpers]
-    parts += [f"class {name}{body}" for body, name in modules.fused.items()]
     layer_classes = [made for made in modules.layer_classes.values() if len(made.layers) > 1]
-    parts += ["\n".join(modules.class_text(made)) for made in layer_classes]
-    parts += ["\n".join(body) for body in bodies]
+    main = ["\n".join(modules.class_text(made)) for made in layer_classes]
+    main += ["\n".join(body) for body in bodies]
+    called = _names_in("\n".join(main))
+    parts = [HELPERS[name].rstrip() for name in modules.helpers]
+    parts += [f"class {name}{body}" for body, name in modules.fused.items() if name in called]
+    parts += main
     return model_file(program.title, _imports("\n".join(parts)), parts)
 
 
 def _imports(code: str) -> list[str]:
-    """The imports that the code needs, sorted as tools sort them."""
-    standard = ["import math"] if "math." in code else []
-    standard += ["from collections import OrderedDict"] if "OrderedDict(" in code else []
-    functional = ["import torch.nn.functional as F"] if re.search(r"\bF\.", code) else []
+    """The imports that the code needs, sorted as tools sort them; what texts and attributes say needs none."""
+    named = _names_in(code)
+    standard = ["import math"] if "math" in named else []
+    standard += ["from collections import OrderedDict"] if "OrderedDict" in named else []
+    functional = ["import torch.nn.functional as F"] if "F" in named else []
     return [*standard, *([""] if standard else []), "import torch", *functional, "from torch import nn"]
+
+
+def _names_in(code: str) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
 
 
 class _Class:
@@ -114,14 +121,14 @@ class _Class:
         made = [f"class {self.modules.classes[definition]}(nn.Module):"]
         if definition.description:
             made += [f'    """{_plain(definition.description)}"""', ""]
-        made += lines(self.modules.signature(definition), 4)
-        made.append("        super().__init__()")
-        for name, expr in self.modules.uses[definition].lets:
-            made.append(f"        {self.names[name]} = {self.text(expr)}")
-        made += [f"        self.{name} = {shown}" for shown, name in self.stored.items()]
-        made += _laid_out(self.set_up)
+        signature = self.modules.signature(definition)
+        set_up = [f"        {self.names[name]} = {self.text(expr)}" for name, expr in self.modules.uses[definition].lets]
+        set_up += [f"        self.{name} = {shown}" for shown, name in self.stored.items()]
+        set_up += _laid_out(self.set_up)
+        if set_up or len(signature.items) > 1:
+            made += [*lines(signature, 4), "        super().__init__()", *set_up, ""]
         inputs = ", ".join(f"{self.vars_at_start(t)}: torch.Tensor" for t in definition.inputs)
-        made += ["", f"    def forward(self, {inputs}) -> {result}:"]
+        made.append(f"    def forward(self, {inputs}) -> {result}:")
         return made + _laid_out(self.body)
 
     def vars_at_start(self, tensor: Tensor) -> str:
@@ -330,13 +337,13 @@ class _Class:
         """A list of steps: its value, or None where statements have given it."""
         if not step.steps:
             return None
-        weighted = any(
-            isinstance(s, p.Call) or any(op.weighted for op in s.ops)
+        modules = any(
+            isinstance(s, p.Call) or any(_is_module(op) for op in s.ops)
             for s in p.walk(step.steps)
             if isinstance(s, p.Call | Layer)
         )
         items = self.modules.items(step.steps, step.inputs[0], self.text)
-        if weighted and items is not None:
+        if modules and items is not None:
             self.attach(path, call("nn.Sequential", *items))
             return call(self.access(path), self.read(step.inputs[0]))
         if len(step.steps) == 1 and isinstance(step.steps[0], Layer):

@@ -145,23 +145,24 @@ def pad(x: Code, pads: Expr, text: Text, fill: str = "", extra: Value = 0) -> Co
 def by_hand(op: Op) -> bool:
     """Whether `F.pad` pads for this op, as PyTorch's own padding cannot."""
     if op.kind.endswith("pool"):
-        return not _fits(op)
+        return lower(op).module == ""
     return op.kind == "zero_pad" or not symmetric(op)
 
 
 def ceils(op: Op) -> bool:
-    """Whether PyTorch's `ceil_mode` gives every use the windows that it has."""
+    """Whether PyTorch's `ceil_mode`, with the first edges' padding on both sides, gives every use its windows.
+
+    What else a use has on its last edges, as padding or because windows overhang, must not count for its numbers.
+    """
     for at, shape in enumerate(op.inputs[0].shapes):
         kernel, stride = pair(op.values["kernel"][at]), pair(op.values["stride"][at])
         pads, overhang = edges(op.values["pads"][at]), pair(op.values["overhang"][at])
         for axis in (0, 1):
             n, k, s, begin, end = shape[axis + 1], kernel[axis], stride[axis], pads[axis], pads[axis + 2]
-            if begin != end:
-                return False
-            out = -(-(n + begin + end - k) // s) + 1
+            out = -(-(n + 2 * begin - k) // s) + 1
             if (out - 1) * s >= n + begin:
                 out -= 1
-            if max(0, (out - 1) * s - (n + begin + end - k)) != overhang[axis]:
+            if begin > end or out != (n + begin + end + overhang[axis] - k) // s + 1:
                 return False
     return True
 
@@ -236,15 +237,15 @@ def _dense(op: Op) -> Lowered:
     )
 
 
-def _pool(op: Op, module: str, function: str, extra: list[Arg]) -> Lowered:
-    """A pool whose padding is PyTorch's."""
+def _pool(op: Op, module: str, function: str, extra: list[Arg], pads: Expr) -> Lowered:
+    """A pool whose padding is PyTorch's: `pads` on both sides, and with `ceil_mode` what a last window needs."""
     a = op.attrs
     same = a["stride"] == a["kernel"]
     args: list[Arg] = [("kernel", a["kernel"], REQUIRED)]
     if not same:
         args.append(("stride", a["stride"], REQUIRED))
-    args += [("padding", a["pads"], 0), *extra]
-    if _overhangs(op):
+    args += [("padding", pads, 0), *extra]
+    if _overhangs(op) or not symmetric(op):
         args.append(("ceil_mode", const(True), False))
     lowered = Lowered(module, args)
 
@@ -256,9 +257,26 @@ def _pool(op: Op, module: str, function: str, extra: list[Arg]) -> Lowered:
     return lowered
 
 
-def _max_pool(op: Op) -> Lowered:
+def _own_padding(op: Op, counts: bool = False) -> Expr | None:
+    """The padding that PyTorch's pool takes for the op's windows; None where it cannot have them.
+
+    `counts` says that padding counts in a mean, unlike what a last window overhangs.
+    """
     if _fits(op) and (not _overhangs(op) or ceils(op)):
-        return _pool(op, "nn.MaxPool2d", "F.max_pool2d", [])
+        return op.attrs["pads"]
+    first = {edges(value)[:2] for value in op.values["pads"]}
+    if counts or len(first) > 1 or not ceils(op):
+        return None
+    top, left = first.pop()
+    kernels = [pair(value) for value in op.values["kernel"]]
+    if any(top > down // 2 or left > across // 2 for down, across in kernels):
+        return None
+    return const(top if top == left else (top, left))
+
+
+def _max_pool(op: Op) -> Lowered:
+    if pads := _own_padding(op):
+        return _pool(op, "nn.MaxPool2d", "F.max_pool2d", [], pads)
     a = op.attrs
 
     def compute(inputs: Sequence[Code], text: Text) -> Code:
@@ -280,10 +298,10 @@ def _avg_pool(op: Op) -> Lowered:
     divisor = a["divisor"]
     assert isinstance(divisor, Const)
     counts = divisor.value == "padded"
-    unpadded = all(value == 0 for value in op.values["pads"])
-    if _fits(op) and (not _overhangs(op) or ceils(op)):
+    if pads := _own_padding(op, counts):
+        unpadded = isinstance(pads, Const) and pads.value == 0
         extra: list[Arg] = [] if counts or unpadded else [("count_include_pad", const(False), True)]
-        return _pool(op, "nn.AvgPool2d", "F.avg_pool2d", extra)
+        return _pool(op, "nn.AvgPool2d", "F.avg_pool2d", extra, pads)
 
     def compute(inputs: Sequence[Code], text: Text) -> Code:
         kernel, stride = text(a["kernel"]), text(a["stride"])
