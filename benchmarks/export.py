@@ -59,11 +59,15 @@ def main() -> int:
                 "resnet50": cnnspec("export", "resnet50", "--weights", shallow, "-o", f"{folder}/50.onnx"),
             },
             max(rounds, 5),
+            [Path(folder, "152.onnx"), Path(folder, "50.onnx")],
         )
         rows = [_limit("ResNet-152: peak memory, beyond 1.5 × weights, MB", _peak(runs["resnet152"]) - 1.5 * size, 150)]
         if find_spec("onnxscript"):
+            written = [Path(folder, "152.onnx"), Path(folder, "torch.onnx")]
             ours = cnnspec("export", "resnet152", "--weights", deep, "-o", f"{folder}/152.onnx")
-            found = in_turn({"torch": [sys.executable, "-c", TORCH, f"{folder}/torch.onnx"], "ours": ours}, rounds)
+            found = in_turn(
+                {"torch": [sys.executable, "-c", TORCH, f"{folder}/torch.onnx"], "ours": ours}, rounds, written
+            )
             runs["torch.onnx.export(dynamo=True), ResNet-152"] = found["torch"]
             rows.append(
                 _target("ResNet-152: torch.onnx.export / cnnspec, time", _times(found["torch"], found["ours"]), 10)
@@ -72,8 +76,11 @@ def main() -> int:
         else:
             print("left out: torch.onnx.export(dynamo=True) needs onnxscript")
         if find_spec("tf2onnx"):
+            written = [Path(folder, "50.onnx"), Path(folder, "keras.onnx")]
             ours = cnnspec("export", "resnet50", "--weights", shallow, "-o", f"{folder}/50.onnx")
-            found = in_turn({"keras": [sys.executable, "-c", KERAS, f"{folder}/keras.onnx"], "ours": ours}, rounds)
+            found = in_turn(
+                {"keras": [sys.executable, "-c", KERAS, f"{folder}/keras.onnx"], "ours": ours}, rounds, written
+            )
             runs["keras model.export, ResNet-50"] = found["keras"]
             rows.append(
                 _target("ResNet-50: Keras's model.export / cnnspec, time", _times(found["keras"], found["ours"]), 50)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import NamedTuple
@@ -34,15 +35,18 @@ def run(command: Sequence[str]) -> Run:
     return Run(seconds, usage.ru_maxrss / unit)
 
 
-def in_turn(commands: dict[str, Sequence[str]], rounds: int) -> dict[str, list[Run]]:
-    """Every command once to warm up, then `rounds` times in turn."""
-    for command in commands.values():
-        run(command)
+def in_turn(commands: dict[str, Sequence[str]], rounds: int, outputs: Sequence[Path] = ()) -> dict[str, list[Run]]:
+    """Every command once to warm up, then `rounds` times in turn.
+
+    `outputs`, the files that they write, are removed before each run: to write over an old one takes time of its own.
+    """
     runs: dict[str, list[Run]] = {name: [] for name in commands}
-    for _ in range(rounds):
+    for _ in range(rounds + 1):
         for name, command in commands.items():
+            for output in outputs:
+                output.unlink(missing_ok=True)
             runs[name].append(run(command))
-    return runs
+    return {name: each[1:] for name, each in runs.items()}
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:

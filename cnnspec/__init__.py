@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cnnspec.api import Net, check, load, schema, zoo
     from cnnspec.diagnostics import Diagnostic, SpecError
+    from cnnspec.train.run import Run, Stopped
 
-__all__ = ["Diagnostic", "Net", "SpecError", "check", "load", "schema", "zoo"]
+__all__ = ["Diagnostic", "Net", "Run", "SpecError", "Stopped", "check", "load", "schema", "zoo"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,6 +22,8 @@ def __getattr__(name: str) -> Any:
 
     if name in ("Diagnostic", "SpecError"):
         return getattr(importlib.import_module("cnnspec.diagnostics"), name)
+    if name in ("Run", "Stopped"):
+        return getattr(importlib.import_module("cnnspec.train.run"), name)
     if name in __all__:
         return getattr(importlib.import_module("cnnspec.api"), name)
     raise AttributeError(f"module 'cnnspec' has no attribute {name!r}")

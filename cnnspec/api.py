@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cnnspec.spec.document import Spec
     from cnnspec.spec.recipe import Recipe
     from cnnspec.summary import Summary
+    from cnnspec.train.run import Run
     from cnnspec.verify import Verification
     from cnnspec.weights.mapping import Weights
 
@@ -40,10 +41,13 @@ class Net:
     @property
     def recipe(self) -> Recipe | None:
         """The training recipe, if the spec has one. Raises `SpecError` with every mistake in it."""
+        return self._recipe()
+
+    def _recipe(self, reference: str = "") -> Recipe | None:
         from cnnspec.graph.recipe import check_recipe
 
         report = Report()
-        recipe = self.spec.read_recipe(report)
+        recipe = self.spec.read_recipe(report, reference)
         if recipe and not check_recipe(recipe, self.graph, report, whole=not self.case):
             recipe = None
         report.raise_errors()
@@ -70,15 +74,51 @@ class Net:
         text: str = found.source(fold(self.graph))
         return text
 
-    def write_source(self, backend: str, folder: str | PathLike[str] | None = None) -> Path:
-        """Write `model.py` into `folder`, by default NAME-BACKEND here, and return its path."""
-        text = self.source(backend)
-        target = Path(folder if folder is not None else f"{self.name}-{backend}", "model.py")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(target)  # at once: it is never there half
-        return target
+    def write_source(self, backend: str, folder: str | PathLike[str] | None = None, *, recipe: str = "") -> list[Path]:
+        """Write `model.py` into `folder`, by default NAME-BACKEND here, and what trains it if there is a recipe.
+
+        `recipe` names one in place of the spec's. Returns the paths that were written; all are, or none. Raises what
+        `source` raises, and `SpecError` with every mistake in the recipe.
+        """
+        from cnnspec.train.folder import write_files
+        from cnnspec.train.generate import build_files
+
+        files = build_files(self.graph, backend, self._recipe(recipe))
+        return write_files(Path(folder if folder is not None else f"{self.name}-{backend}"), files)
+
+    def train(
+        self,
+        folder: str | PathLike[str] | None = None,
+        *,
+        backend: str = "torch",
+        data: str | PathLike[str] | None = None,
+        recipe: str = "",
+        weights: str | PathLike[str] | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        seed: int | None = None,
+        device: str = "",
+    ) -> Run:
+        """Train in a new `folder`, by default the next free `runs/NAME-BACKEND`, as `cnnspec train` does.
+
+        Returns the run, with its figures, weights and ONNX file. Raises `SpecError` for what is wrong with any input,
+        `MissingDependency` without the framework, `Stopped` where training ends before its end.
+        """
+        from cnnspec.train.run import start
+        from cnnspec.train.settle import Choices
+
+        numbers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+        given = {name: number for name, number in numbers.items() if number is not None}
+        run, _ = start(
+            self.graph,
+            self.case,
+            backend=backend,
+            folder=None if folder is None else Path(folder),
+            choices=Choices(recipe, "" if data is None else str(data), given),
+            weights=None if weights is None else str(weights),
+            device=device,
+        )
+        return run
 
     def build(self, backend: str, weights: Mapping[str, Any] | None = None) -> Any:
         """The live model, an `nn.Module` for `torch`, a `keras.Model` for `keras`: what the text of `source` makes.
@@ -109,11 +149,15 @@ class Net:
 
         Heads that exist in training only may be missing, unless they are needed for `training`. Raises `SpecError`
         where the file holds anything but the network's weights.
+
+        Under a transfer case the file is of the original network: what the case replaces is not read from it, and
+        starts as `weights()` has it. A canonical file that was saved under a case is read whole.
         """
         from cnnspec.weights.places import Place, load
 
         report = Report()
-        weights = load(Place.of(str(file)), self.graph, report, training=training)
+        initial = self.weights() if self.case else None
+        weights = load(Place.of(str(file)), self.graph, report, training=training, initial=initial)
         report.raise_errors()
         assert weights is not None, "what was not read is an error"
         return weights

@@ -31,6 +31,7 @@ _FOREIGN = ("torchvision:", "keras:")
 # wasted; and searching every installed package for pydantic plugins takes longer than all validation.
 gc.set_threshold(100_000)
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow tells of itself would bury a diagnostic
 
 
 class CheckFormat(StrEnum):
@@ -78,6 +79,14 @@ class CodeFor(StrEnum):
     keras = "keras"
 
 
+class SplitName(StrEnum):
+    """A part of the data."""
+
+    test = "test"
+    validation = "validation"
+    train = "train"
+
+
 class Layout(StrEnum):
     """The order of a shape's extents."""
 
@@ -92,6 +101,12 @@ Spec = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter, `input.size` or `input.channels`."),
+]
+
+
+RecipeOption = Annotated[
+    str | None,
+    typer.Option("--recipe", metavar="R", help="A file or a name of the zoo, in place of the spec's recipe."),
 ]
 
 
@@ -177,15 +192,127 @@ def build(
     transfer: Annotated[
         str | None, typer.Option("--transfer", metavar="CASE", help="Build the network under a transfer case.")
     ] = None,
+    recipe: RecipeOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Write the network's code, `model.py`, for PyTorch or Keras."""
+    """Write the network's code for PyTorch or Keras.
+
+    It is `model.py` and, with a recipe, `data.py` and `train.py`, which train it without cnnspec.
+    """
     from cnnspec.api import load
 
     net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
     if net.warnings:
         _complain(net.warnings)
-    print(f"wrote {net.write_source(backend.value, output)}")
+    for file in net.write_source(backend.value, output, recipe=recipe or ""):
+        print(f"wrote {file}")
+
+
+@app.command()
+def train(
+    spec: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SPEC", help=f"A file or a name of the zoo; {_DEFAULT_SPEC} if none.", show_default=False
+        ),
+    ] = None,
+    backend: Annotated[
+        CodeFor | None, typer.Option("--backend", metavar="NAME", help="`torch`, the default, or `keras`.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="D", help="A folder, a file, or a set's name; the recipe's if none.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="RUN", help="A folder for it; runs/NAME-BACKEND if none.")
+    ] = None,
+    recipe: RecipeOption = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", metavar="[FORMAT:]FILE", help="Start from these, as of `weights --from`.")
+    ] = None,
+    transfer: Annotated[
+        str | None, typer.Option("--transfer", metavar="CASE", help="Train the network under a transfer case.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", metavar="N", min=1, help="In place of the recipe's.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="N", min=1, help="In place of the recipe's.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="In place of the recipe's.")] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="D", help="Where it trains, as `cuda:1`.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with RUN, or with the spec's newest run.")] = False,
+    set_: SetOption = None,
+) -> None:
+    """Train a network, in a folder that holds all that was used and all that was made.
+
+    Ctrl-C ends it with a checkpoint; `--resume` goes on exactly there.
+    """
+    from pathlib import Path
+
+    from cnnspec.api import load
+    from cnnspec.train.run import Stopped, resumed, start
+    from cnnspec.train.settle import Choices
+
+    numbers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    given = {name: number for name, number in numbers.items() if number is not None}
+    kind = backend.value if backend else None
+    if resume:
+        others = {"--data": data, "--recipe": recipe, "--weights": weights, "--transfer": transfer, "--set": set_}
+        fixed = [*(name for name, value in others.items() if value), *(f"--{n.replace('_', '-')}" for n in given)]
+        if fixed:
+            raise typer.BadParameter("a run goes on as it was begun, without these", param_hint=", ".join(fixed))
+    try:
+        if resume:
+            name = None if output and spec is None else load(spec or _DEFAULT_SPEC).name
+            run = resumed(name, kind, Path(output) if output else None)
+            print(f"going on in {run.path}", flush=True)
+            made = run.resume(device=device or "")
+        else:
+            net = load(spec or _DEFAULT_SPEC, transfer=_case(transfer), params=_settings(set_ or []))
+            if net.warnings:
+                _complain(net.warnings)
+            run, made = start(
+                net.graph,
+                net.case,
+                backend=kind or "torch",
+                folder=Path(output) if output else None,
+                choices=Choices(recipe or "", data or "", given),
+                weights=weights,
+                device=device or "",
+            )
+    except Stopped as error:
+        print(f"{'' if error.status == 130 else 'error: '}{error}", file=sys.stderr)
+        raise typer.Exit(error.status) from None
+    print(made.to_text(run.path))
+
+
+@app.command()
+def evaluate(
+    target: Annotated[
+        str, typer.Argument(metavar="RUN|M.onnx", help="The folder of a run, or an ONNX file.", show_default=False)
+    ],
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="D", help="Images by class; those of its training if none.")
+    ] = None,
+    split: Annotated[
+        SplitName | None, typer.Option("--split", metavar="PART", help="`test`, the default, `validation` or `train`.")
+    ] = None,
+    format: Annotated[ListFormat, typer.Option("--format", help="How it is printed.")] = ListFormat.text,
+) -> None:
+    """Measure a trained network on images whose classes are known."""
+    import json
+    from pathlib import Path
+
+    from cnnspec.train.evaluate import evaluate as evaluate_file
+
+    found = evaluate_file(Path(target), data, split.value if split else None)
+    if format is ListFormat.json:
+        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        print(found.to_text())
+    sys.stdout.flush()
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 @app.command()
@@ -325,6 +452,7 @@ def predict(
     from dataclasses import asdict
     from pathlib import Path
 
+    from cnnspec.diagnostics.render import printable
     from cnnspec.lower.backend import backends
 
     classifier = backends()["onnx"].load().classifier(Path(model), provider.value)
@@ -338,7 +466,7 @@ def predict(
         else:
             print(image)
             for rank, guess in enumerate(guesses, 1):
-                print(f"{rank:>4}  {guess.probability:7.2%}  {guess.label}")
+                print(f"{rank:>4}  {guess.probability:7.2%}  {printable(guess.label)}")
     if failed:
         raise typer.Exit(1)
 
@@ -451,9 +579,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except SpecError as error:
         _complain(error.diagnostics)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except MemoryError as error:
+        print(f"error: not enough memory{f': {error}' if str(error) else ''}", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:  # a full disk, a folder that cannot be written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"error: {error.strerror}" + (f": {error.filename}" if error.filename else ""), file=sys.stderr)

@@ -1,9 +1,15 @@
-"""What the tests of every folder share: snapshots, refreshed by `pytest --update`."""
+"""What the tests of every folder share: snapshots, refreshed by `pytest --update`, and what frameworks read at start."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Networks here are small, and two processes share the processors: threads that wait for each other take longer than
+# one does alone. Keras has XLA compile each convolution in groups anew, which is worth no optimisation for one use.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 Snapshot = Callable[[Path, str], None]
 

@@ -14,7 +14,7 @@ from cnnspec.backends.keras.layouts import Layouts
 from cnnspec.backends.keras.stages import Loop, consecutive
 from cnnspec.backends.keras.table import MERGES, SEPARATOR, TABLE, Piece, shown
 from cnnspec.backends.keras.windows import EdgeKind, Edges, edge_parameters, nested, nested_expr, padding_expr
-from cnnspec.expr import Const, Expr, ListOf
+from cnnspec.expr import Expr
 from cnnspec.lower import program as p
 from cnnspec.lower.program import Definition, Op, Program, Tensor
 from cnnspec.lower.python import (
@@ -38,6 +38,7 @@ from cnnspec.lower.symbols import const, ref
 from cnnspec.lower.used import Used, used
 
 _INFERRED = "in_channels"
+_INPUT = "input"  # which the language lets no layer be called
 _NAME = "the name of the layer"  # no variable of a spec has a space
 _STAGE = "the number of a stage"
 _RESERVED = frozenset(("keras", "layers", "ops", "math", "name", "inputs", "x"))
@@ -121,15 +122,8 @@ class Function:
     def edges(self, expr: Expr, kind: EdgeKind = "pads") -> str:
         return self(padding_expr(expr) if kind == "pads" else self.nested(expr, kind))
 
-    def all_axes(self, expr: Expr, kind: EdgeKind = "pads") -> str:
-        made = self.nested(expr, kind)
-        match made:
-            case Const(value=tuple() as rows):
-                return literal(((0, 0), *rows, (0, 0)))
-            case ListOf(items=items):
-                return self(ListOf(0, 0, (const((0, 0)), *items, const((0, 0)))))
-        rows_text = self(made)
-        return f"((0, 0), *{f'({rows_text})' if ' ' in rows_text else rows_text}, (0, 0))"
+    def pairs(self, expr: Expr, kind: EdgeKind = "pads") -> str:
+        return self(self.nested(expr, kind))
 
     def nested(self, expr: Expr, kind: EdgeKind) -> Expr:
         known = {name for definition, name in self.file.edges if definition is self.definition}
@@ -183,7 +177,8 @@ class Function:
         channels, *sizes = self.file.program.maps
         steps = self.steps(self.steps_now, (), "x", 4)
         flows = steps[:1] == ["    x = inputs"]
-        body.append(f"    {'x = ' if flows else ''}inputs = keras.Input({literal((*sizes, channels))})")
+        given = call("keras.Input", literal((*sizes, channels)), named("name", literal(_INPUT)))
+        body += lines(assigned("x = inputs" if flows else "inputs", given), 4)
         body += steps[1:] if flows else steps
         arguments = self.arguments()
         if any(head.training_only for head in heads):
@@ -262,14 +257,11 @@ class Function:
 
     def piece(self, piece: Piece, path: p.Path, source: Code, column: int) -> Code:
         """One call, which begins in a column: the formatter breaks what a layer is applied to, if that is enough."""
-        if piece.times:
-            source = f"{flat(source)} * {piece.times}"
+        name = named("name", self.path(path, piece.suffix))
         if piece.helper:
             self.file.called[piece.function] = None
-        name = [] if piece.suffix is None else [named("name", self.path(path, piece.suffix))]
-        if not piece.applied:
-            return call(piece.function, source, *piece.args, *name)
-        made = call(piece.function, *piece.args, *name)
+            return call(piece.function, source, *piece.args, name)
+        made = call(piece.function, *piece.args, name)
         applied = flat(made) + "("
         if column + len(applied) <= WIDTH < column + len(applied) + len(flat(source)) + 1:
             return Group(applied, (source,), ")")

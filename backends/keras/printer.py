@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -49,14 +50,24 @@ def _print(program: Program, layouts: Layouts) -> Printed:
     file = File(program, layouts, helpers)
     functions = [Function(file, definition) for definition in program.definitions]
     bodies = ["\n".join(function.lines()) for function in functions]
-    parts = [*(helpers[name] for name in file.called), *bodies]
+    parts = [*(helpers[name] for name in with_used(file.called)), *bodies]
     imports = ["import math", ""] if any(function.math for function in functions) else []
     imports.append("import keras")
-    modules = [name for name in ("layers", "ops") if re.search(rf'(?<![\w".]){name}\.', "\n".join(parts))]
+    modules = [name for name in ("layers", "ops") if re.search(rf'(?<![\w"`.]){name}\.', "\n".join(parts))]
     if modules:
         imports.append(f"from keras import {', '.join(modules)}")
     text = model_file(program.title, imports, parts)
     return Printed(text, file.functions[program.network], functions[-1].training)
+
+
+def with_used(called: Iterable[str]) -> list[str]:
+    """Helpers, and before each the ones that it uses itself."""
+    helpers = helper_sources()
+    made: dict[str, None] = {}
+    for name in called:
+        used = [other for other in helpers if re.search(rf"(?<!def )(?<![\w.]){other}\(", helpers[name])]
+        made |= dict.fromkeys((*used, name))
+    return list(made)
 
 
 @cache

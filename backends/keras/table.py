@@ -18,22 +18,19 @@ FULL = f"{SEPARATOR}full"
 """Behind the name of a weighted layer whose output is cut before it is the op's."""
 
 _NONE = (0, 0, 0, 0)
-_INFINITY = named("constant_values", 'float("-inf")')
 
 
 class Piece(NamedTuple):
-    """One call: a layer that is made with `args` and applied, or a function of the input and `args`.
+    """One call: a layer that is made with `args` and applied, or a `helper`, a function of the input and `args`.
 
-    `suffix` is one more component of its name behind the op's path; None for a function that takes no name. `helper`
-    tells whether the function has to be defined in the file, `times` what the input is multiplied by before.
+    `suffix` is one more component of its name behind the op's path. What has no name of ours, an operation of
+    `keras.ops` or a product, may get that of a layer from Keras: it has its place in helpers, inside `as_layer`.
     """
 
     function: str
     args: tuple[Code, ...] = ()
-    suffix: str | None = ""
-    applied: bool = True
+    suffix: str = ""
     helper: bool = False
-    times: str = ""
 
 
 class Text(Protocol):
@@ -45,8 +42,8 @@ class Text(Protocol):
         """Pixels at edges, as a layer takes them."""
         ...
 
-    def all_axes(self, expr: Expr, kind: EdgeKind = "pads") -> str:
-        """Pixels at edges, as `ops.pad` takes them."""
+    def pairs(self, expr: Expr, kind: EdgeKind = "pads") -> str:
+        """Pixels at edges, a pair for each axis."""
         ...
 
     def permuted(self, op: Op) -> bool:
@@ -67,9 +64,9 @@ def layer(name: str, *args: Code, suffix: str = "") -> Piece:
     return Piece(f"layers.{name}", args, suffix)
 
 
-def helper(name: str, *args: Code) -> Piece:
-    """A function that is defined in the file; it takes the op's name."""
-    return Piece(name, args, applied=False, helper=True)
+def helper(name: str, *args: Code, suffix: str = "") -> Piece:
+    """A function that is defined in the file."""
+    return Piece(name, args, suffix, helper=True)
 
 
 def option(name: str, expr: Expr, default: Value, text: Text) -> list[Code]:
@@ -156,7 +153,7 @@ def _transposed_conv(op: Op, text: Text) -> list[Piece]:
     elif 1 in op.values["groups"]:
         raise Unprintable("one transposed convolution with groups and without")
     else:
-        made = helper("grouped_conv_transpose", text(a["groups"]), *args, *options)._replace(suffix=suffix)
+        made = helper("grouped_conv_transpose", text(a["groups"]), *args, *options, suffix=suffix)
     return [*before, made, *([layer("Cropping2D", cut)] if cut else [])]
 
 
@@ -211,12 +208,12 @@ def _max_pool(op: Op, text: Text) -> list[Piece]:
     if not all(not_negative(node.inputs[0]) for node in op.nodes):
         known = agreed(op, added)
         if known is not None:
-            axes = [text.all_axes(const(known))]
+            edges = {"pad": text.pairs(const(known))}
         else:
-            axes = [text.all_axes(op.attrs["pads"])]
+            edges = {"pad": text.pairs(op.attrs["pads"])}
             if any(map(_present, op.values["overhang"])):
-                axes.append(text.all_axes(op.attrs["overhang"], "overhang"))
-        zeros = [Piece("ops.pad", (edges, _INFINITY), None, applied=False) for edges in axes]
+                edges["overhang"] = text.pairs(op.attrs["overhang"], "overhang")
+        zeros = [helper("pad_with_infinity", pairs, suffix=suffix) for suffix, pairs in edges.items()]
     return [*zeros, layer("MaxPooling2D", *_size(op, text))]
 
 
@@ -290,7 +287,7 @@ def _leaky_relu(op: Op, text: Text) -> list[Piece]:
     slope = op.attrs["slope"]
     if all(isinstance(value, int | float) and value >= 0 for value in op.values["slope"]):
         return [layer("LeakyReLU", text(slope))]
-    return [Piece("ops.leaky_relu", (text(slope),), None, applied=False), layer("Identity")]  # the layer refuses it
+    return [helper("leaky_relu", text(slope))]
 
 
 def _prelu(op: Op, text: Text) -> list[Piece]:
@@ -302,7 +299,7 @@ def _gelu(op: Op, text: Text) -> list[Piece]:
     approximate = op.attrs["approximate"]
     if approximate == const(False):
         return _activation(op, text)
-    return [Piece("ops.gelu", (named("approximate", text(approximate)),), None, applied=False), layer("Identity")]
+    return [helper("gelu", named("approximate", text(approximate)))]
 
 
 # --- layout and merges ------------------------------------------------------------------------------------------------
@@ -359,7 +356,7 @@ TABLE: Mapping[str, Lowering] = {
     "crop": lambda op, text: [layer("Cropping2D", text.edges(op.attrs["edges"]))],
     "upsample": _upsample,
     "channel_shuffle": lambda op, text: [helper("channel_shuffle", text(op.attrs["groups"]))],
-    "scale": lambda op, text: [layer("Identity")._replace(times=text(op.attrs["factor"]))],  # Rescaling rounds it
+    "scale": lambda op, text: [helper("scaled", text(op.attrs["factor"]))],
     "add": _plain("Add"),
     "multiply": _plain("Multiply"),
     "concat": _plain("Concatenate"),
@@ -383,7 +380,7 @@ class Noted:
     def edges(self, expr: Expr, kind: EdgeKind = "pads") -> str:
         return self(expr)
 
-    all_axes = edges
+    pairs = edges
 
     def permuted(self, op: Op) -> bool:
         return False

@@ -8,6 +8,7 @@ from pathlib import Path
 from cnnspec.backends.onnx.exporter import export
 from cnnspec.backends.onnx.predict import Classifier, Provider
 from cnnspec.backends.onnx.runner import OnnxRunner
+from cnnspec.backends.onnx.scorer import Scorer
 from cnnspec.backends.onnx.table import TABLE
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import Precision, Weights
@@ -30,6 +31,10 @@ class _Backend:
     def classifier(self, model: Path, provider: Provider) -> Classifier:
         """An exported file, ready to classify images."""
         return Classifier(model, provider)
+
+    def scorer(self, model: Path) -> Scorer:
+        """Any file that classifies images, exported here or not."""
+        return Scorer(model)
 
 
 BACKEND = _Backend()

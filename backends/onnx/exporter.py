@@ -57,7 +57,7 @@ def export(
         preprocess=preprocess,
         probabilities=probabilities,
     )
-    model.metadata = describe(graph.spec, case, own.origin)
+    model.metadata = describe(graph.spec, case, own.origin, graph.outputs[0].node.shape.channels)
     model.producer_version = model.metadata[VERSION]
     try:
         return write_model(model, path, limit)

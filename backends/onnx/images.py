@@ -27,12 +27,16 @@ def read_image(path: Path, channels: int) -> Picture:
 
     What is transparent shows white; of 16 bits the upper 8 are taken; of several frames the first.
     """
+    import warnings
+
     from PIL import Image, ImageOps
 
     if channels not in _MODES:
         raise BadImage(f"the network takes images of {channels} channels, which no image file has")
+    if path.exists() and not path.is_file():  # a pipe would not end
+        raise BadImage("is not a file")
     try:
-        with Image.open(path) as file:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:  # it says whether it can be read
             image = ImageOps.exif_transpose(file)
             image.load()
     except Exception as error:  # decoders of broken files raise nearly anything
@@ -57,7 +61,10 @@ def _flat(image: Picture, mode: str) -> Picture:
 
     if image.mode.startswith("I"):  # 16 bits, which Pillow may also hold as 32
         values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((values >> 8 if values.max() > 255 else values).clip(0, 255).astype(np.uint8))
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise BadImage("its pixels have 32 bits, and nothing says which of them count")
+        deep = image.mode != "I" or values.max() > 255
+        image = Image.fromarray((values >> 8 if deep else values).astype(np.uint8))
     elif image.mode == "F":
         raise BadImage("its pixels are fractions, and nothing says of what")
     if image.has_transparency_data:

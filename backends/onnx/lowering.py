@@ -61,11 +61,16 @@ class _Lowering:
         return self.model
 
     def results(self, probabilities: bool) -> list[str]:
-        """The outputs' names."""
+        """The outputs' names: the heads have their own, with a number behind it where it means something else."""
         main, *heads = self.graph.outputs
         softmax = main.node.canonical().kind == "softmax"
         logits = LOGITS if isinstance(main.node.shape, Vector) else MAPS
-        return [PROBABILITIES if probabilities or softmax else logits, *(head.name for head in heads)]
+        names = [PROBABILITIES if probabilities or softmax else logits]
+        emitter = Emitter(self.model, {INPUT, IMAGE, *names, *(head.name for head in heads)}, self.dtype, "")
+        for head in heads:
+            taken = head.name in (INPUT, IMAGE, *names)
+            names.append(emitter.free(head.name) if taken else head.name)
+        return names
 
     def input(self, preprocess: bool) -> str:
         """Add the network's input, and return the value that the layers read."""

@@ -20,10 +20,13 @@ VERSION, SPEC, SHA256, TRANSFER, PREPROCESS, LABELS = (
 )
 
 
-def describe(spec: Spec, case: str = "", origin: Mapping[str, str] | None = None) -> dict[str, str]:
+def describe(
+    spec: Spec, case: str = "", origin: Mapping[str, str] | None = None, classes: int | None = None
+) -> dict[str, str]:
     """The metadata of an export: cnnspec's version, the whole spec and its hash, preprocessing and labels as JSON.
 
-    `case` is the transfer case, `origin` says where the weights come from; what there is not is left out.
+    `case` is the transfer case, `origin` says where the weights come from; what there is not is left out, and so are
+    labels that are not as many as `classes`: a transfer's head has others.
     """
     text = canonical_text(spec)
     entries = {VERSION: version("cnnspec"), SPEC: text, SHA256: sha256(text.encode()).hexdigest()}
@@ -31,7 +34,7 @@ def describe(spec: Spec, case: str = "", origin: Mapping[str, str] | None = None
         entries[TRANSFER] = case
     if spec.preprocess is not None:
         entries[PREPROCESS] = json.dumps(spec.preprocess.model_dump())
-    if spec.labels is not None:
+    if spec.labels is not None and classes in (None, len(spec.labels)):
         entries[LABELS] = json.dumps(spec.labels, ensure_ascii=False)
     return entries | {f"cnnspec.weights.{key}": value for key, value in (origin or {}).items()}
 

@@ -53,19 +53,22 @@ class Classifier:
     """
 
     def __init__(self, model: Path, provider: Provider = "cpu") -> None:
-        _check_packages(provider)
+        check_packages(provider)
         if not model.is_file():
-            _refuse("no-file", f"`{model}` {'is not a file' if model.exists() else 'does not exist'}", model)
-        self.session = _session(model, provider)
+            refuse("no-file", f"`{model}` {'is not a file' if model.exists() else 'does not exist'}", model)
+        self.session = session(model, provider)
         try:
             self.description = read(self.session.get_modelmeta().custom_metadata_map)
         except ValueError as error:
-            _refuse(
+            refuse(
                 "bad-model", f"`{model}` does not say what it takes: {error}", model, "export it with `cnnspec export`"
             )
         given, result = self.session.get_inputs()[0], self.session.get_outputs()[0]
         if len(result.shape) != 2:
-            _refuse("bad-model", f"`{model}` gives maps and no classes", model)
+            refuse("bad-model", f"`{model}` gives maps and no classes", model)
+        labels, classes = self.description.labels, result.shape[1]
+        if labels is not None and len(labels) != classes:
+            refuse("bad-model", f"`{model}` has {len(labels)} labels for {classes} classes", model)
         self.input, self.output = given.name, result.name
         self.own = given.type == "tensor(uint8)"
         _, *axes = given.shape
@@ -92,14 +95,18 @@ class Classifier:
             raise BadImage(f"the model cannot take its {image.height}×{image.width} pixels: {reason}") from error
         values = scores[0].astype(np.float64)
         if self.output != PROBABILITIES:
-            values = np.exp(values - values.max())
+            with np.errstate(invalid="ignore"):  # of infinities, seen below
+                values = np.exp(values - values.max())
             values /= values.sum()
+        if not np.isfinite(values).all():
+            raise BadImage("what the network gives is not finite")
         best = np.argsort(-values, kind="stable")[:top]
         labels = self.description.labels
         return [Guess(int(i), labels[i] if labels else f"class {i}", float(values[i])) for i in best]
 
 
-def _check_packages(provider: Provider) -> None:
+def check_packages(provider: Provider) -> None:
+    """Raise `MissingDependency` for what a provider needs and is not installed."""
     extra = "onnx" if provider == "cpu" else "gpu"
     if find_spec("onnxruntime") is None:
         raise MissingDependency("onnxruntime" if provider == "cpu" else "onnxruntime-gpu", extra)
@@ -111,13 +118,15 @@ def _check_packages(provider: Provider) -> None:
         raise MissingDependency("onnxruntime-gpu", "gpu")
 
 
-def _refuse(slug: str, message: str, model: Path, help: str = "") -> NoReturn:
+def refuse(slug: str, message: str, model: Path, help: str = "") -> NoReturn:
+    """Raise `SpecError` about a model's file."""
     report = Report()
     report.add(slug, message, Span(Source(str(model), ""), 0, 0), help=help)
     raise SpecError(report.sorted())
 
 
-def _session(model: Path, provider: Provider) -> Any:
+def session(model: Path, provider: Provider) -> Any:
+    """The runtime's session for a file, on `provider` and no other."""
     import onnxruntime
 
     wanted = _PROVIDERS[provider]
@@ -127,10 +136,10 @@ def _session(model: Path, provider: Provider) -> Any:
         with redirect_stdout(sys.stderr):  # finds CUDA's libraries where pip has put them, and may have much to say
             onnxruntime.preload_dlls()
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=[wanted])
+        found = onnxruntime.InferenceSession(model, options, providers=[wanted])
     except Exception as error:  # the runtime's own types
-        _refuse("bad-model", f"ONNX Runtime cannot run `{model}` on `{provider}`: {error}", model)
-    session.disable_fallback()
-    if wanted not in session.get_providers():
-        _refuse("no-provider", f"ONNX Runtime could not start `{provider}`", model, _NEEDS[provider])
-    return session
+        refuse("bad-model", f"ONNX Runtime cannot run `{model}` on `{provider}`: {error}", model)
+    found.disable_fallback()
+    if wanted not in found.get_providers():
+        refuse("no-provider", f"ONNX Runtime could not start `{provider}`", model, _NEEDS[provider])
+    return found

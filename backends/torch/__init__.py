@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cnnspec.backends.torch.run import TorchRunner
     from cnnspec.lower.program import Program
+    from cnnspec.spec.recipe.model import Recipe
 
 
 class Torch:
@@ -23,6 +24,7 @@ class Torch:
     name = "torch"
     extra = "torch"
     packages = ("torch",)
+    weights_suffix = ".pt"
     kinds = TABLE.keys()
     precisions: ClassVar[tuple[Precision, ...]] = ("float64", "float32")
 
@@ -35,6 +37,12 @@ class Torch:
         from cnnspec.backends.torch.printer import source
 
         return source(program)
+
+    def train_source(self, program: Program, recipe: Recipe) -> str:
+        """The text of `train.py`."""
+        from cnnspec.backends.torch.train import train_source
+
+        return train_source(program, recipe)
 
     def build(self, program: Program, weights: Weights | None = None) -> torch.nn.Module:
         """The live model that the text makes, with `weights` loaded; with none, as PyTorch starts it."""

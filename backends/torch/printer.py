@@ -122,7 +122,9 @@ class _Class:
         if definition.description:
             made += [f'    """{_plain(definition.description)}"""', ""]
         signature = self.modules.signature(definition)
-        set_up = [f"        {self.names[name]} = {self.text(expr)}" for name, expr in self.modules.uses[definition].lets]
+        set_up = [
+            f"        {self.names[name]} = {self.text(expr)}" for name, expr in self.modules.uses[definition].lets
+        ]
         set_up += [f"        self.{name} = {shown}" for shown, name in self.stored.items()]
         set_up += _laid_out(self.set_up)
         if set_up or len(signature.items) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,13 +27,14 @@ def read_state(path: Path) -> dict[str, Stored]:
 def _load(path: Path) -> Any:
     import torch
 
-    packed = zipfile.is_zipfile(path)
     try:
+        packed = zipfile.is_zipfile(path)
         if packed:
             with zipfile.ZipFile(path) as archive:
                 if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                     raise BadFile("is compressed, which PyTorch's files are not")
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
+        with warnings.catch_warnings(action="ignore"):  # of what it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
     except (OSError, BadFile):
         raise
     except Exception as error:  # a damaged file makes it raise nearly anything
@@ -60,4 +62,8 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
 
     # a tensor is never read-only
     own = {name: array if array.flags.writeable else array.copy() for name, array in state.items()}
-    torch.save({name: torch.from_numpy(array) for name, array in own.items()}, path)
+    with path.open("wb") as file:
+        try:
+            torch.save({name: torch.from_numpy(array) for name, array in own.items()}, file)
+        except RuntimeError as error:  # what its writer makes of a full disk
+            raise BadFile("cannot be written: PyTorch's writer failed") from error

@@ -87,6 +87,9 @@ CATALOG: dict[str, Entry] = {
     # training recipes
     "unknown-recipe": _error("No file has this path, and no recipe of the zoo this name."),
     "recipe-conflict": _error("Sections of a recipe, or a recipe and its network, contradict each other."),
+    "no-recipe": _error("A network is to be trained, and neither its spec nor the command names a recipe."),
+    "bad-data": _error("What is given as data is not there, or of no kind that can be read."),
+    "no-run": _error("There is no run to go on with, or nothing in it yet to evaluate."),
     # transfer, labels
     "unknown-case": _error("The spec has no transfer case of this name."),
     "unmatched-path": _error("A path or pattern that no layer has."),

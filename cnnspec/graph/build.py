@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cnnspec.diagnostics import Label, Report, Source, Span, did_you_mean
 from cnnspec.graph.expand import expand
-from cnnspec.graph.freeze import apply_case
-from cnnspec.graph.model import Graph
+from cnnspec.graph.freeze import apply_case, starting_anew
+from cnnspec.graph.model import Graph, Transferred
 from cnnspec.ops import Vector
 from cnnspec.source import locate
 from cnnspec.spec.document import Spec
@@ -96,6 +96,7 @@ def _apply(spec: Spec, case: Case, report: Report, plain: Graph) -> Graph | None
     if own.failed or graph is None:
         return None
     graph.frozen = frozen
+    graph.transfer = Transferred(case.name, plain, starting_anew(case))
     return graph
 
 

@@ -26,7 +26,6 @@ def apply_case(graph: Graph, case: Case, report: Report) -> frozenset[str]:
 def _apply(graph: Graph, case: Case, report: Report) -> set[str]:
     section = case.section
     paths = Paths(graph.nodes)
-    new = [*case.replace, *case.anew] + (["head"] if case.features else [])
     frozen: set[str] = set()
     for pattern in section.freeze:
         frozen |= _matches(paths, case, pattern, report)
@@ -34,7 +33,7 @@ def _apply(graph: Graph, case: Case, report: Report) -> set[str]:
         through = _matches(paths, case, section.freeze_through, report)
         last = max((node.index for node in graph.nodes if node.path in through), default=-1)
         frozen |= {node.path for node in graph.nodes if node.index <= last}
-    frozen -= paths.below(new)
+    frozen -= paths.below(starting_anew(case))
     thawed: set[str] = set()
     for patterns in section.unfreeze.values():
         for pattern in patterns:
@@ -51,6 +50,11 @@ def _apply(graph: Graph, case: Case, report: Report) -> set[str]:
                 help="leave it out, or let `unfreeze` say from which epoch on it trains",
             )
     return frozen
+
+
+def starting_anew(case: Case) -> tuple[str, ...]:
+    """The paths that `case` lets start anew, everything below them included."""
+    return (*case.replace, *case.anew, *(["head"] if case.features else []))
 
 
 def _matches(paths: Paths, case: Case, pattern: str, report: Report) -> set[str]:

@@ -126,11 +126,23 @@ class Output(NamedTuple):
     loss_weight: float = 1.0
 
 
+class Transferred(NamedTuple):
+    """The transfer case that a graph is under, the network as it was, and the paths that start anew with all below."""
+
+    case: str
+    original: Graph
+    anew: tuple[str, ...]
+
+    def starts_anew(self, path: str) -> bool:
+        """Whether a layer, or a parameter by its key, is at or below such a path."""
+        return any(path == root or path.startswith(f"{root}.") for root in self.anew)
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class Graph:
     """A network with all shapes known.
 
-    `outputs` begins with the main one, `frozen` holds the paths that do not train.
+    `outputs` begins with the main one, `frozen` holds the paths that do not train. `transfer` is there under a case.
     """
 
     spec: Spec
@@ -139,6 +151,7 @@ class Graph:
     root: Instance
     outputs: list[Output]
     frozen: frozenset[str] = frozenset()
+    transfer: Transferred | None = None
 
     @property
     def name(self) -> str:
@@ -152,7 +165,7 @@ class Graph:
             return self
         alive = self.ancestors([output.node for output in outputs])
         nodes = [node for node in self.nodes if node.index in alive]
-        return Graph(self.spec, self.input, nodes, self.root, outputs, self.frozen)
+        return Graph(self.spec, self.input, nodes, self.root, outputs, self.frozen, self.transfer)
 
     def ancestors(self, ends: list[Node]) -> set[int]:
         """Indices of the nodes that `ends` depend on, their own included."""

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 def model_file(title: str, imports: Sequence[str], parts: Sequence[str]) -> str:
     """`model.py`: what it is, what it imports, and its functions and classes in order."""
-    return _template("model.py.jinja").render(docstring=docstring(title), imports=imports, parts=parts)
+    return render("model.py.jinja", docstring=docstring(title), imports=imports, parts=parts)
+
+
+def render(name: str, **slots: object) -> str:
+    """The text of a template with its slots filled."""
+    return _template(name).render(**slots)
 
 
 @cache

@@ -1,5 +1,6 @@
 """The tree of a YAML document: scalars, sequences and mappings, each with its span."""
 
+import json
 from collections.abc import Iterable
 
 from cnnspec.diagnostics import Span
@@ -61,6 +62,16 @@ class Mapping:
 
 
 Node = Scalar | Sequence | Mapping
+
+
+def grown(value: Plain, span: Span) -> Node:
+    """The tree of a plain value, which nobody wrote: all of it stands at `span`."""
+    if isinstance(value, list):
+        return Sequence([grown(item, span) for item in value], span)
+    if isinstance(value, dict):
+        return Mapping({key: (Scalar(key, key, span), grown(item, span)) for key, item in value.items()}, span)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return Scalar(value, text, span, quoted=isinstance(value, str))
 
 
 def plain(node: Node) -> Plain:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnspec.diagnostics import Report, Span
 from cnnspec.expr import Value
 from cnnspec.ops import Shape
-from cnnspec.source import Mapping
+from cnnspec.source import Mapping, Node, Scalar
 from cnnspec.spec.layers import Arg, Block, Body, OutputDef
 from cnnspec.spec.parser import Parser
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cnnspec.spec.recipe import Recipe
     from cnnspec.spec.sections import PreprocessSection
     from cnnspec.spec.transfer import Transfer
+
+Changes = dict[str, Node]
+"""Sections by name."""
 
 
 @dataclass(slots=True)
@@ -40,7 +43,7 @@ class Spec:
     preprocess: PreprocessSection | None = None
     labels: list[str] | None = None
     files: list[Path] = field(default_factory=list)
-    recipe_reader: Callable[[Report, str], Recipe | None] = lambda report, reference: None
+    recipe_reader: Callable[[Report, str, Changes], Recipe | None] = lambda report, reference, changes: None
     transfer_reader: Callable[[Report], Transfer | None] = lambda report: None
     _recipe: Recipe | None = None
     _transfer: Transfer | None = None
@@ -50,12 +53,18 @@ class Spec:
         """Whether `span` lies in a file that extends, directly or not, the one with `other`."""
         return _age(span, self.files) < _age(other, self.files)
 
-    def read_recipe(self, report: Report, reference: str = "") -> Recipe | None:
+    def read_recipe(self, report: Report, reference: str = "", changes: Changes | None = None) -> Recipe | None:
         """The training recipe of the `train` section, or the one called `reference`; what is wrong goes to `report`.
 
-        A recipe is read when it is asked for: what does not train need not pay for it, nor fail for its mistakes.
+        `changes` are sections that take the place of its own. A recipe is read when it is asked for: what does not
+        train need not pay for it, nor fail for its mistakes.
         """
-        return self.recipe_reader(report, reference)
+        return self.recipe_reader(report, reference, changes or {})
+
+    def with_sections(self, sections: Changes) -> Spec:
+        """The same spec with other text for some of its sections; what was read from them stays."""
+        entries = {key: (Scalar(key, key, node.span), node) for key, node in sections.items()}
+        return replace(self, root=Mapping(self.root.entries | entries, self.root.span))
 
     def read_transfer(self, report: Report) -> Transfer | None:
         """The transfer section, read once, when it is asked for; what is wrong goes to `report`."""

@@ -13,7 +13,7 @@ from cnnspec.diagnostics import Label, Report, Span, did_you_mean, nearest
 from cnnspec.expr import Exhausted, ExprError, Value, evaluate, show
 from cnnspec.ops import Maps, Shape
 from cnnspec.source import Mapping, Node, Scalar, Sequence, locate
-from cnnspec.spec.document import Spec
+from cnnspec.spec.document import Changes, Spec
 from cnnspec.spec.extends import read_extended
 from cnnspec.spec.layers import (
     Block,
@@ -206,12 +206,12 @@ class _Loader(ParameterReader):
 
         spec.transfer_reader = read_transfer
 
-        def read_recipe(report: Report, reference: str) -> Recipe | None:
+        def read_recipe(report: Report, reference: str, changes: Changes) -> Recipe | None:
             from cnnspec.spec.recipe import load_recipe  # large models, of no use to what does not train
 
             loader = copy(self)
             loader.report = report
-            return load_recipe(loader, spec, reference)
+            return load_recipe(loader, spec, reference, changes)
 
         spec.recipe_reader = read_recipe
 

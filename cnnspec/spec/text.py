@@ -35,6 +35,11 @@ def canonical_text(spec: Spec) -> str:
     return "\n".join(lines) + "\n"
 
 
+def tree_text(root: Mapping) -> str:
+    """YAML of a whole tree."""
+    return "".join(f"{line}\n" for key, (_, node) in root.entries.items() for line in _entry(key, node))
+
+
 def _entry(key: str, node: Node) -> Iterator[str]:
     name = _key(key)
     short = _flow(node)

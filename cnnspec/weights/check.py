@@ -27,13 +27,17 @@ def check_shapes(
     span: Span,
     *,
     training: bool = False,
+    original: bool = False,
 ) -> bool:
     """Report what is missing, what is left over, and what has another shape than in `graph`.
 
-    `where` names the weights in messages, `span` is what these are about.
+    `where` names the weights in messages, `span` is what these are about. If they are those of the `original` network,
+    before the transfer case that `graph` is under, nothing is said of what starts anew or is dropped.
     """
     params = contract(graph)
-    expected = expected_keys(graph, found, training=training)
+    gone = replaced_keys(graph, found) if original else frozenset[str]()
+    found = {key: shape for key, shape in found.items() if key not in gone}
+    expected = [key for key in expected_keys(graph, found, training=training) if key not in gone]
     missing = [key for key in expected if key not in found]
     left_over = [key for key in found if key not in params]
     other = [key for key in expected if key in found and found[key] != params[key].shape]
@@ -51,9 +55,24 @@ def check_shapes(
             f"{where} has {_count(len(other))} of another shape than {graph.name}: {_enumerate(sides)}",
             span,
             related=_places(graph, other),
-            help="give `--set` as when they were saved",
+            help=_only_anew(graph) if original else "give `--set` as when they were saved",
         )
     return not (missing or left_over or other)
+
+
+def replaced_keys(graph: Graph, found: Iterable[str] = ()) -> frozenset[str]:
+    """The parameters that start anew or are dropped under the transfer of `graph`; of `found` too, what lies there."""
+    if graph.transfer is None:
+        return frozenset()
+    now, before = contract(graph), contract(graph.transfer.original)
+    anew = {key for key in (*now, *before, *found) if graph.transfer.starts_anew(key)}
+    return frozenset(anew | (before.keys() - now.keys()))
+
+
+def _only_anew(graph: Graph) -> str:
+    assert graph.transfer
+    anew = ", ".join(f"`{_cut(path)}`" for path in graph.transfer.anew[:3])
+    return f"under `{graph.transfer.case}` only what starts anew may have another shape: {anew}"
 
 
 def listed(keys: Iterable[str]) -> str:

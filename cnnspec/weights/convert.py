@@ -17,6 +17,7 @@ import numpy as np
 from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
 from cnnspec.graph.model import Node
+from cnnspec.weights.check import replaced_keys
 from cnnspec.weights.contract import contract, parameters
 from cnnspec.weights.files import file_span
 from cnnspec.weights.foreign import BadFile, Stored
@@ -87,23 +88,25 @@ def read_foreign(graph: Graph, format: str, file: str | PathLike[str], *, traini
     Its layers have the names of the framework's own network, or those of the code that is built from the spec. Heads
     that exist in training only may be missing, all at once, unless they are needed for `training`. Raises `SpecError`
     with one error for all that is missing, left over or of another shape, or for a file that cannot be read.
+
+    Under a transfer case the file is of the original network, and what starts anew or is dropped is left out.
     """
     path = Path(file)
     _check_format(format)
     with ExitStack() as stack:
         try:
             _check_file(path)
-            found = _Found(path, format, _limit(graph), stack)
+            found = _Found(path, format, _limit(_original(graph)), stack)
         except BadFile as error:
             _refuse(path, error)
         except OSError as error:
             _refuse(path, BadFile(f"cannot be read: {error.strerror or error}"))
-        mapped = mapped_names(graph, format)
+        mapped = mapped_names(_original(graph), format)
         names = mapped or own_names()
         if mapped and _fits(graph, format, own_names(), found):
             names = own_names()
-        arrays = found.under(names)
-        targets = _targets(graph, format, names)
+        arrays = _kept(graph, names, found.under(names))
+        targets = _sources(graph, format, names)
         if not training:
             targets = _needed(graph, targets, arrays)
         _check(graph, path, format, targets, arrays, has_map=mapped is not None)
@@ -179,10 +182,48 @@ def _targets(graph: Graph, format: str, names: LayerNames) -> list[_Target]:
     return targets
 
 
+def _original(graph: Graph) -> Graph:
+    """The network whose file is read: as it was before a transfer."""
+    return graph.transfer.original if graph.transfer else graph
+
+
+def _sources(graph: Graph, format: str, names: LayerNames) -> list[_Target]:
+    """Where the parameters are that are read: under a transfer, those of the original network that are still there."""
+    targets = _targets(_original(graph), format, names)
+    if graph.transfer is None:
+        return targets
+    gone = replaced_keys(graph)
+    nodes = {node.path: node for node in graph.nodes}
+    found = []
+    for target in targets:
+        if target.key not in gone:
+            node = nodes[target.node.path]
+            shape = keras_shape(node, target.param) if format == "keras" else node.params[target.param].shape
+            found.append(target._replace(node=node, shape=shape))
+    return found
+
+
+def _kept(graph: Graph, names: LayerNames, arrays: dict[str, Stored]) -> dict[str, Stored]:
+    """What a file of the original network holds beside the layers that start anew, or are dropped, and all below."""
+    if graph.transfer is None:
+        return arrays
+    gone = replaced_keys(graph)
+    layers: dict[bool, set[str]] = {False: set(), True: set()}
+    for key, node, _ in parameters(graph.transfer.original):
+        layers[key in gone].add(names[node.path])
+    left_out = tuple(f"{layer}{end}" for layer in layers[True] - layers[False] for end in "./")
+    own = not names.names
+    return {
+        name: array
+        for name, array in arrays.items()
+        if not (name.startswith(left_out) or (own and graph.transfer.starts_anew(name.replace("/", "."))))
+    }
+
+
 def _fits(graph: Graph, format: str, names: LayerNames, found: _Found) -> bool:
     """Whether these are the names that the file has."""
-    arrays = found.under(names)
-    targets = _needed(graph, _targets(graph, format, names), arrays)
+    arrays = _kept(graph, names, found.under(names))
+    targets = _needed(graph, _sources(graph, format, names), arrays)
     return {target.name for target in targets} == arrays.keys() - _counters(targets)
 
 
@@ -253,7 +294,8 @@ def _check(
     where = f"`{path}`" if path else "what is given"
     help = ""
     if not has_map:
-        help = f"no name map has {graph.name}; those for {format} are for {', '.join(mapped_networks(graph, format))}"
+        others = mapped_networks(graph, format)
+        help = f"no name map has {graph.name}" + (f"; those for {format} are for {', '.join(others)}" if others else "")
     report = Report()
     at = file_span(path or Path("weights"))
     report.add("foreign-weights", f"{where} does not fit {graph.name}: {listed}", at, help=help)

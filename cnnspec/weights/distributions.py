@@ -40,6 +40,8 @@ def draw(
 ) -> NDArray[np.float32]:
     """`size` values mean + spread·`standard`(u) in float32, of the stream that belongs to `seed` and `key`."""
     stream = np.random.Philox(key=stream_key(seed, key))
+    if size >= 1 << 60:  # NumPy would say something else
+        raise MemoryError(f"{size:,} values")
     out = np.empty(size, np.float32)
     for start in range(0, size, _CHUNK):
         part = out[start : start + _CHUNK]

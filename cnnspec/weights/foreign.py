@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import EISDIR
+from errno import EISDIR, ENOENT
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` if nothing goes wrong: a file is never there half."""
     if path.is_dir():  # "." has no name to make another from
         raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+    if not path.parent.is_dir():  # not every library says so in an error of its own
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(path))
     part = path.with_name(f".{os.getpid()}.part.{path.name}")
     try:
         yield part

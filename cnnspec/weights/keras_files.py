@@ -158,8 +158,13 @@ def write_keras(path: Path, layers: list[KerasLayer]) -> None:
             help="`.weights.h5` or `.h5`; a `.keras` file holds a model too, whose `load_weights` reads these",
         )
     h5py = hdf5.h5py()
-    with replacing(path) as part, h5py.File(part, "w") as file:
-        (_write_3 if path.name.endswith(".weights.h5") else _write_legacy)(file, layers)
+    write = _write_3 if path.name.endswith(".weights.h5") else _write_legacy
+    with replacing(path) as part:
+        try:
+            with h5py.File(part, "w") as file:
+                write(file, layers)
+        except (OSError, RuntimeError) as error:  # HDF5's own words are of its inside, and of the draft's name
+            raise BadFile("cannot be written: the disk is full, or the folder takes no files") from error
 
 
 def _write_3(file: Any, layers: list[KerasLayer]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,19 @@ class Weights(Mapping[str, Array]):
     def __repr__(self) -> str:
         origin = "".join(f", {name} {value}" for name, value in self.origin.items())
         return f"<{type(self).__name__}: {len(self)} arrays{origin}>"
+
+
+class Over(Weights):
+    """Those weights of `below` that are called `keys`, unless they are in `above`; no seed gives them all."""
+
+    def __init__(self, above: Weights, below: Weights, keys: Iterable[str]) -> None:
+        origin = {name: value for name, value in above.origin.items() if name != "seed"}
+        sources = {key: above if key in above else below for key in keys}
+        super().__init__({key: source.shapes[key] for key, source in sources.items()}, origin)
+        self._sources = sources
+
+    def __getitem__(self, key: str) -> Array:
+        return self._sources[key][key]
 
 
 class Given(Weights):

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
-from cnnspec.weights.check import check_shapes, expected_keys, listed
+from cnnspec.weights.check import check_shapes, expected_keys, listed, replaced_keys
 from cnnspec.weights.contract import contract
 from cnnspec.weights.files import FLOATS, VERSION, FileWeights, file_span, open_file, write_file
-from cnnspec.weights.mapping import Given, Weights
+from cnnspec.weights.initial import initial_weights
+from cnnspec.weights.mapping import Given, Over, Weights
 
+TRANSFER = "transfer"
+"""Which of a file's metadata names the transfer case that its network is under."""
 FOREIGN = ("torchvision", "keras")
 """Whose files can be converted."""
 
@@ -30,22 +33,41 @@ class Place(NamedTuple):
         return cls(Path(path), format) if colon and format in FOREIGN else cls(Path(text))
 
 
-def load(place: Place, graph: Graph, report: Report, *, training: bool = False) -> Weights | None:
+def load(
+    place: Place, graph: Graph, report: Report, *, training: bool = False, initial: Weights | None = None
+) -> Weights | None:
     """The weights of `graph` from a file: all, or None with the reason in `report`.
 
-    Heads that exist in training only may be missing, unless they are needed for `training`.
+    Heads that exist in training only may be missing, unless they are needed for `training`. Under a transfer case the
+    file is of the original network, unless it states that it was written under one: what starts anew is not read from
+    it, but `initial`, or without that what the seed 0 gives.
     """
-    if not place.format:
-        return _load_canonical(place.path, graph, report, training)
-    from cnnspec.weights.convert import read_foreign  # imports nothing of a framework, but what reads its files
+    if place.format:
+        from cnnspec.weights.convert import read_foreign  # imports nothing of a framework, but what reads its files
 
-    weights = read_foreign(graph, place.format, place.path)
-    span = file_span(place.path)
-    fits = check_shapes(weights.shapes, graph, report, f"`{place.path}`", span, training=training)
-    return weights if fits else None
+        weights: Weights = read_foreign(graph, place.format, place.path)
+        original = graph.transfer is not None
+        span = file_span(place.path)
+        fits = check_shapes(
+            weights.shapes, graph, report, f"`{place.path}`", span, training=training, original=original
+        )
+        found = weights if fits else None
+    else:
+        file = _load_canonical(place.path, graph, report, training)
+        found, original = file, file is not None and _is_original(graph, file)
+    if found is None or not original:
+        return found
+    anew = replaced_keys(graph)
+    keys = [key for key in expected_keys(graph, found, training=training) if key in found or key in anew]
+    return Over(found, initial or initial_weights(graph, 0), keys)
 
 
-def _load_canonical(path: Path, graph: Graph, report: Report, training: bool) -> Weights | None:
+def _is_original(graph: Graph, file: FileWeights) -> bool:
+    """Whether a file holds the network as it was before the transfer of `graph`: unless it says that it does not."""
+    return graph.transfer is not None and TRANSFER not in file.metadata
+
+
+def _load_canonical(path: Path, graph: Graph, report: Report, training: bool) -> FileWeights | None:
     file = open_file(path, report)
     if file is None:
         return None
@@ -55,8 +77,13 @@ def _load_canonical(path: Path, graph: Graph, report: Report, training: bool) ->
         message = f"`{path}` has the layout {version[:60]} of weights, this cnnspec reads {VERSION}"
         report.add("bad-weight-file", message, span)
         return None
-    fits = check_shapes(file.shapes, graph, report, f"`{path}`", span, training=training)
-    return file.only(expected_keys(graph, file, training=training)) if _check_types(file, report) and fits else None
+    original = _is_original(graph, file)
+    fits = check_shapes(file.shapes, graph, report, f"`{path}`", span, training=training, original=original)
+    gone = replaced_keys(graph, file) if original else frozenset[str]()
+    kept = file.only(key for key in file if key not in gone)
+    if not (_check_types(kept, report) and fits):
+        return None
+    return kept.only(key for key in expected_keys(graph, kept, training=training) if key not in gone)
 
 
 def _check_types(file: FileWeights, report: Report) -> bool:
@@ -84,5 +111,6 @@ def save(place: Place, weights: Mapping[str, Any], graph: Graph, report: Report)
         write_foreign(graph, place.format, place.path, given)
         return
     keys = [key for key in contract(graph) if key in given]
-    if odd := write_file(place.path, given, keys, {"spec": graph.name, **given.origin}):
+    case = {TRANSFER: graph.transfer.case} if graph.transfer else {}
+    if odd := write_file(place.path, given, keys, {"spec": graph.name, **case, **given.origin}):
         report.add("not-finite", f"`{place.path}` holds infinities or NaN: {listed(odd)}", span)

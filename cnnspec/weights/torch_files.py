@@ -44,9 +44,13 @@ def write_torch(path: Path, state: Mapping[str, Any]) -> None:
         raise BadFile("is no name for PyTorch's weights", help="`.pth`, `.pt` or `.safetensors`")
     with replacing(path) as part:
         if path.suffix == _SAFE:
+            from safetensors import SafetensorError
             from safetensors.numpy import save_file
 
-            save_file(dict(state), part, {"format": "pt"})
+            try:
+                save_file(dict(state), part, {"format": "pt"})
+            except SafetensorError as error:  # a full disk
+                raise BadFile(f"cannot be written: {error}") from error
         else:
             _pickled().write_state(part, state)
 

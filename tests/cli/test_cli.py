@@ -239,3 +239,10 @@ def test_a_reader_that_stops_early_is_no_error():
     result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
     assert "resnet152" in result.stdout
     assert "Traceback" not in result.stderr
+
+
+def test_too_little_memory_is_said(tmp_path):
+    (tmp_path / "cnnspec.yaml").write_text(SPEC.replace("size: [8, 10]", "size: 2000000000"))
+    result = run("verify", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: not enough memory")

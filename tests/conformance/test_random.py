@@ -18,10 +18,6 @@ BATCH = 8
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.yaml"))
 
 
-TAKEN = "All operation names should be unique"
-"""What Keras says where it named an operation as a layer is called; it depends on what was built before."""
-
-
 @pytest.fixture(autouse=True)
 def released():
     """Keras keeps every model until it is told."""
@@ -34,7 +30,7 @@ def released():
 @pytest.mark.parametrize("first", range(0, GRAPHS, BATCH))
 def test_backends_agree_on_random_specs(first):
     found = {seed: faults(random_spec(seed), single=False) for seed in range(first, first + BATCH)}
-    assert {seed: f for seed, f in found.items() if not all(TAKEN in c or rounding(c) for c in f)} == {}
+    assert {seed: f for seed, f in found.items() if not all(map(rounding, f))} == {}
 
 
 def rounding(complaint: str) -> bool:
@@ -53,13 +49,7 @@ def test_programs_are_the_graph(first):
         assert differences(fold(graph), graph) == [], seed
 
 
-def regressions():
-    for path in REGRESSIONS:
-        open_ = pytest.mark.xfail(reason=TAKEN, strict=True)
-        yield pytest.param(path, id=path.stem, marks=[open_] if path.stem == "names_keras_gives" else [])
-
-
-@pytest.mark.parametrize("path", regressions())
+@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
 def test_what_was_found_once(path):
     assert faults(yaml.safe_load(path.read_text())) == []
 

@@ -22,7 +22,7 @@ def test_the_model_is_what_the_text_makes(lenet, tmp_path):
     weights = weights_of(lenet.graph)
     live = lenet.build("torch", weights).double().eval()
     namespace: dict[str, object] = {}
-    exec(compile(lenet.write_source("torch", tmp_path).read_text(), "model.py", "exec"), namespace)
+    exec(compile(lenet.write_source("torch", tmp_path)[0].read_text(), "model.py", "exec"), namespace)
     model = namespace["Lenet5"]()
     model.load_state_dict({name: torch.tensor(array).float() for name, array in weights.items()})
     x = torch.tensor(images_for(lenet.graph))

@@ -25,7 +25,7 @@ RAISERS = {
     "Exhausted", "ExprError", "OpError", "Problem", "PydanticCustomError", "UnknownValue",
     "_conflict", "_fail", "_late", "_mismatch", "_refuse", "_stop", "_unreadable", "stop",
 }  # fmt: skip
-ELSEWHERE = {"disagreement", "file-exists", "too-many-mistakes"} | {
+ELSEWHERE = {"disagreement", "file-exists", "too-many-mistakes", "no-recipe", "bad-data", "no-run"} | {
     "no-file", "bad-weight-file", "missing-weights", "left-over-weights", "weight-shape", "weight-type", "not-finite",
     "foreign-weights", "no-provider", "no-preprocess", "out-of-range", "unsupported-op", "bad-model",
 }  # fmt: skip
@@ -58,20 +58,21 @@ def _makes_message(call: ast.Call) -> bool:
 @contextmanager
 def reached() -> Iterator[set[Site]]:
     """The sites that are executed inside."""
-    wanted, hit = sites(), set[Site]()
-    interesting: dict[CodeType, bool] = {}
+    hit = set[Site]()
+    waiting: dict[CodeType, set[int]] = {}  # lines that are not yet hit; without any, code runs untraced
 
     def on_line(frame: FrameType, event: str, _: Any) -> Callable[..., Any]:
-        site = frame.f_code.co_filename, frame.f_lineno
-        if event == "line" and site in wanted:
-            hit.add(site)
+        lines = waiting[frame.f_code]
+        if frame.f_lineno in lines and event == "line":
+            lines.remove(frame.f_lineno)
+            hit.add((frame.f_code.co_filename, frame.f_lineno))
         return on_line
 
     def on_call(frame: FrameType, event: str, _: Any) -> Callable[..., Any] | None:
         code = frame.f_code
-        if code not in interesting:
-            interesting[code] = any((code.co_filename, line) in wanted for _, _, line in code.co_lines() if line)
-        return on_line if interesting[code] else None
+        if code not in waiting:
+            waiting[code] = {line for *_, line in code.co_lines() if line and (code.co_filename, line) in sites()}
+        return on_line if waiting[code] else None
 
     before = sys.gettrace()
     sys.settrace(on_call)

@@ -31,6 +31,13 @@ EXAMPLES = 1100  # of each of the two kinds
 SECONDS = 10
 LAYERS = 3000  # more than any network of the zoo has; mutations of `repeat` should not take the time of 100,000
 
+DEEP = ["inception_resnet_v2", "inception_v4", "resnet101", "resnet101_keras", "resnet152", "resnet152_keras"]
+"""Of each, the default run has a smaller relative; alone they take most of the time."""
+NAMES = [
+    pytest.param([name for name in cnnspec.zoo() if name not in DEEP], id="zoo"),
+    pytest.param(DEEP, id="deep", marks=pytest.mark.slow),
+]
+
 _SETTINGS = settings(
     max_examples=EXAMPLES,
     derandomize=True,
@@ -286,19 +293,25 @@ def hold(text: str, scratch: Path, well_formed: WellFormed) -> None:
         raise AssertionError(f"{type(error).__name__}: {error}\n----\n{text[:20_000]}") from error
 
 
-@given(st.sampled_from(cnnspec.zoo()), text_mutations)
+@pytest.mark.parametrize("names", NAMES)
+@given(data=st.data(), mutations=text_mutations)
 @_SETTINGS
-def test_damaged_text(scratch: Path, well_formed: WellFormed, name: str, mutations: list[Any]) -> None:
-    text = text_of(name)
+def test_damaged_text(
+    names: list[str], scratch: Path, well_formed: WellFormed, data: st.DataObject, mutations: list[Any]
+) -> None:
+    text = text_of(data.draw(st.sampled_from(names)))
     for edit, at, junk in mutations:
         text = edit(text, at, junk)
     hold(text, scratch, well_formed)
 
 
-@given(st.sampled_from(cnnspec.zoo()), tree_mutations)
+@pytest.mark.parametrize("names", NAMES)
+@given(data=st.data(), mutations=tree_mutations)
 @_SETTINGS
-def test_damaged_tree(scratch: Path, well_formed: WellFormed, name: str, mutations: list[Any]) -> None:
-    hold(mutate_tree(name, mutations), scratch, well_formed)
+def test_damaged_tree(
+    names: list[str], scratch: Path, well_formed: WellFormed, data: st.DataObject, mutations: list[Any]
+) -> None:
+    hold(mutate_tree(data.draw(st.sampled_from(names)), mutations), scratch, well_formed)
 
 
 _SETTINGS_GIVEN = [

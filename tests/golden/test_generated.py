@@ -139,7 +139,7 @@ def test_the_same_spec_gives_the_same_bytes(backend):
 
 @pytest.mark.parametrize("backend", CODE)
 def test_build_writes_the_file_alone(backend, tmp_path):
-    target = network("lenet5").write_source(backend, tmp_path / "new")
+    target, *_ = network("lenet5").write_source(backend, tmp_path / "new")
     assert target.read_text() == source("lenet5", backend)
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["model.py"]
 

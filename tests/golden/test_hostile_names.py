@@ -144,3 +144,39 @@ def test_pytorchs_attributes_are_known():
     assert {name for name in names if attribute(name) == name} == set()
     given = [*names, *(f"{name}_" for name in names)]
     assert len({attribute(name) for name in given}) == len(given)
+
+
+def test_words_of_descriptions_and_attributes_import_nothing(tmp_path):
+    path = spec(
+        tmp_path,
+        """cnnspec: 1
+name: net
+input: {channels: 3, size: 8}
+blocks:
+  part:
+    description: Pure math. F. and ops. and OrderedDict(
+    layers: [{scale: 2.0}, {crop: 1}]
+  dropped:
+    residual: {body: [{conv: $in_channels, kernel: 1}], shortcut: [{dropout: 0.2}]}
+layers:
+  - {conv: 4, kernel: 1, name: OrderedDict}
+  - {conv: 4, kernel: 1, name: math}
+  - part
+  - dropped
+  - flatten
+  - {dense: 2}
+""",
+    )
+    code = cnnspec.load(path).source("torch")
+    assert "OrderedDict\n\nimport" not in code
+    assert "import math" not in code
+    part = code[code.index("class Part(") : code.index("class Dropped(")]
+    assert "__init__" not in part  # it would say nothing
+    assert "self.shortcut = nn.Sequential(nn.Dropout(0.2))" in code
+    (tmp_path / "model.py").write_text(code)
+    for command in (["check"], ["format", "--check"]):
+        run = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--isolated", str(tmp_path / "model.py")],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stdout + run.stderr

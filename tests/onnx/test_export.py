@@ -212,3 +212,19 @@ def test_layers_without_a_lowering_are_all_named(net, tmp_path, monkeypatch):
         ("unsupported-op", "side.dense"),
     ]
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("options", [{}, {"preprocess": True, "probabilities": True, "precision": "fp16"}], ids=str)
+def test_heads_may_have_the_names_of_what_else_a_file_has(options, tmp_path):
+    path = tmp_path / "small.yaml"
+    heads = ["logits", "image", "probabilities", "output"]
+    outputs = "".join(f"  {name}: {{from: stem, layers: [global_avg_pool, {{dense: 2}}]}}\n" for name in heads)
+    path.write_text(SPEC[: SPEC.index("outputs:")] + "outputs:\n" + outputs)
+    net = cnnspec.load(path)
+    net.export(tmp_path / "m.onnx", drawn_weights(net.graph), **options)
+    proto = onnx.load(tmp_path / "m.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    names = [value.name for value in (*proto.graph.input, *proto.graph.output)]
+    assert len(set(names)) == len(names) == 6
+    assert names[1] == ("probabilities" if options else "logits")

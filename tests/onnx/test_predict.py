@@ -226,3 +226,26 @@ def test_what_is_wrong_writes_nothing(folder, arguments, code, text):
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+def test_labels_are_those_of_the_head_or_none(folder):
+    (folder / "five.yaml").write_text(SPEC.replace("replace: [fc]", "replace: {fc: [{dense: 5}]}"), encoding="utf-8")
+    assert cli("export", "five.yaml", "--transfer", "small_similar", "-o", "five.onnx", cwd=folder).returncode == 0
+    done = cli("predict", "five.onnx", "a.png", "--format", "json", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {guess["label"] for guess in json.loads(done.stdout)["top"]} == {f"class {i}" for i in range(5)}
+    proto = onnx.load(folder / "m.onnx")
+    next(entry for entry in proto.metadata_props if entry.key == "cnnspec.labels").value = '["one"]'
+    onnx.save(proto, folder / "few.onnx")
+    done = cli("predict", "few.onnx", "a.png", cwd=folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "1 labels for 4 classes" in done.stderr
+
+
+def test_outputs_that_are_not_finite_are_no_prediction(folder):
+    net = cnnspec.load(folder / "small.yaml")
+    weights = dict(net.load_weights(folder / "w.safetensors"))
+    net.export(folder / "nan.onnx", weights | {"fc.bias": np.full(4, np.nan, np.float32)})
+    done = cli("predict", "nan.onnx", "a.png", "--format", "json", cwd=folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: a.png: what the network gives is not finite\n"

@@ -1,6 +1,7 @@
 """Images as a network reads them: preprocessing by Pillow, the same inside the file, and every kind of image file."""
 
 import io
+import os
 
 import numpy as np
 import onnx
@@ -197,3 +198,17 @@ def test_what_does_not_fit_is_a_bad_image(tmp_path):
         read_image(tmp_path / "any.png", 5)
     with pytest.raises(BadImage, match="No such file"):
         read_image(tmp_path / "any.png", 3)
+
+
+def test_what_is_no_file_or_of_32_bits_is_a_bad_image(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(BadImage, match="not a file"):
+        read_image(tmp_path / "pipe.png", 3)
+    Image.fromarray(np.full((4, 4), 1 << 20, np.int32)).save(tmp_path / "deep.tif")
+    with pytest.raises(BadImage, match="32 bits"):
+        read_image(tmp_path / "deep.tif", 1)
+
+
+def test_a_dark_image_of_16_bits_stays_dark(tmp_path):
+    Image.fromarray(np.full((4, 4), 200, np.uint16)).save(tmp_path / "dark.png")
+    assert np.asarray(read_image(tmp_path / "dark.png", 1)).max() == 0

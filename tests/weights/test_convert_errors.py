@@ -357,3 +357,24 @@ def test_a_compressed_state_dict(graph: Graph, tmp_path: Path) -> None:
         for name in old.namelist():
             new.writestr(name, old.read(name))
     assert "is compressed" in error(graph, "torchvision", tmp_path / "a.pth")
+
+
+@pytest.mark.skipif(not find_spec("torch"), reason="these are PyTorch's files")
+def test_an_archive_of_several_disks_is_damaged(graph: Graph, tmp_path: Path) -> None:
+    write_foreign(graph, "torchvision", tmp_path / "a.pth", arrays(graph))
+    data = bytearray((tmp_path / "a.pth").read_bytes())
+    at = data.rindex(b"PK\x06\x07")  # the locator of the 64-bit directory's end: which disk, where, how many disks
+    data[at + 16 : at + 20] = struct.pack("<I", 7)
+    (tmp_path / "a.pth").write_bytes(data)
+    assert "is damaged" in error(graph, "torchvision", tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(("format", "name"), [("torchvision", "a.pth"), ("torchvision", "a.safetensors"),
+                                              ("keras", "a.h5"), ("keras", "a.weights.h5")])  # fmt: skip
+def test_a_folder_that_is_not_there_is_named(format: str, name: str, graph: Graph, tmp_path: Path) -> None:
+    if name.endswith(".pth"):
+        pytest.importorskip("torch")
+    path = tmp_path / "nowhere" / name
+    with pytest.raises(cnnspec.SpecError) as raised:
+        write_foreign(graph, format, path, arrays(graph))
+    assert raised.value.diagnostics[0].message == f"`{path}` cannot be written: No such file or directory"

@@ -29,7 +29,7 @@ class _Warp(_Step):
     """`fill` is what comes in from outside of the image.
 
     That is a pixel value, or `edge` (the pixel at the border, again) or `reflect` (mirrored at the border
-    pixel). `interpolation` is for positions between pixels.
+    pixel). `interpolation` is for positions between pixels; between the border and the outside, too.
     """
 
     fill: Fill = 0.0
@@ -131,7 +131,10 @@ class Brightness(_Step):
 
 
 class Contrast(_Step):
-    """m + `factor`·(pixel − m), where m is the mean brightness, 0.299·R + 0.587·G + 0.114·B, of the image."""
+    """m + `factor`·(pixel − m), where m is the mean brightness, 0.299·R + 0.587·G + 0.114·B, of the image.
+
+    Without colours, it is the mean of all numbers.
+    """
 
     kind = "contrast"
     main = "factor"
@@ -177,7 +180,7 @@ class Lighting(_Step):
 class Cutout(_Step):
     """Makes a square of `size` × `size` pixels 0 after normalisation, the mean of `preprocess`.
 
-    Its centre is any pixel: part of the square may lie outside.
+    Its centre is any pixel: part of the square may lie outside. It is made after all steps on pixels of 0–255.
     """
 
     kind = "cutout"

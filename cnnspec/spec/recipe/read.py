@@ -15,16 +15,19 @@ from cnnspec.spec.values import describe, is_null
 from cnnspec.spec.version import check_version
 
 if TYPE_CHECKING:
-    from cnnspec.spec.document import Spec
+    from cnnspec.spec.document import Changes, Spec
     from cnnspec.spec.section_reader import SectionReader
 
 _MAX_CHAIN = 16
 
 
-def load_recipe(loader: SectionReader, spec: Spec, reference: str = "") -> Recipe | None:
+def load_recipe(
+    loader: SectionReader, spec: Spec, reference: str = "", changes: Changes | None = None
+) -> Recipe | None:
     """The recipe that the spec's `train` section gives, or the one that `reference` names in place of it.
 
-    Returns None where there is none, or where the report got an error.
+    `changes` are sections that take the place of its own. Returns None where there is none, or where the report got an
+    error.
     """
     node = _reference(reference) if reference else loader.root.get("train")
     if node is None:
@@ -32,6 +35,8 @@ def load_recipe(loader: SectionReader, spec: Spec, reference: str = "") -> Recip
     written = _with_base(node, loader.report, [])
     if written is None:
         return None
+    if changes:
+        written = _over({name: (Scalar(name, name, item.span), item) for name, item in changes.items()}, written)
     key = node.span if reference or isinstance(node, Scalar) else loader.root.key("train").span
     recipe = loader.validate(written, key, "train", Recipe, spec.values, hints=HINTS)
     if recipe is None:
@@ -79,8 +84,14 @@ def _with_base(node: Node, report: Report, seen: list[Path]) -> Mapping | None:
         below = _from_file(base, report, seen)
     if below is None:
         return None
-    sections = {key: entry for key, entry in (below.entries | node.entries).items() if key != "recipe"}
-    return Mapping({key: entry for key, entry in sections.items() if not is_null(entry[1])}, node.span)
+    return _over(
+        {key: entry for key, entry in node.entries.items() if key != "recipe"}, Mapping(below.entries, node.span)
+    )
+
+
+def _over(sections: dict[str, tuple[Scalar, Node]], below: Mapping) -> Mapping:
+    merged = below.entries | sections
+    return Mapping({key: entry for key, entry in merged.items() if not is_null(entry[1])}, below.span)
 
 
 def _from_file(name: Scalar, report: Report, seen: list[Path]) -> Mapping | None:

@@ -1,0 +1,26 @@
+"""Losses that Keras does not have."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class WeightedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy times the weight of an image's class."""
+
+    def __init__(self, weights: list[float], label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.weights = weights
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        losses = keras.losses.categorical_crossentropy(
+            y_true, y_pred, from_logits=True, label_smoothing=self.label_smoothing
+        )
+        return losses * ops.sum(y_true * ops.convert_to_tensor(self.weights), axis=-1)
+
+
+def balanced(labels: np.ndarray, classes: int) -> list[float]:
+    """Class weights, n / (classes · n_c) for n_c images of class c out of n."""
+    counts = np.bincount(labels, minlength=classes)
+    return (len(labels) / (classes * np.maximum(counts, 1))).tolist()

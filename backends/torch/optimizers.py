@@ -1,0 +1,119 @@
+"""`make_optimizer` of a generated `train.py`: an optimiser of PyTorch's, which is the meaning of the recipe's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cnnspec.lower.python import Code, Group, call, lines, literal, named
+from cnnspec.spec.recipe.model import Recipe
+from cnnspec.spec.recipe.optimizer import (
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Nadam,
+    Optimizer,
+    RmsProp,
+    Sgd,
+)
+from cnnspec.train.rates import Function
+
+_NORMS = "nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm"
+_HEAD = "def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:"
+
+
+def make_optimizer(recipe: Recipe) -> Function:
+    """The text of `make_optimizer(model)`, which uses a constant `LEARNING_RATE`."""
+    optimizer = recipe.optimizer
+    name, options, native = _native(optimizer)
+    decay = optimizer.l2 or optimizer.decoupled_weight_decay
+    beside = bool(optimizer.decoupled_weight_decay) and not native  # the decay, as a hook
+    key = "decay" if beside else "weight_decay"
+    text = [_HEAD]
+    parameters: Code = "model.parameters()"
+    if decay and optimizer.exclude:
+        text.append('    """The optimiser; what no decay touches is a group of its own."""')
+        text += _groups(optimizer.exclude)
+        decayed = f'{{"params": decayed, "{key}": {literal(decay)}}}'
+        rest = '{"params": rest, "decay": 0.0}' if beside else '{"params": rest}'
+        parameters = Group("[", (decayed, rest), "]")
+    else:
+        text.append('    """The optimiser, with a rate that the schedule replaces."""')
+        if beside:
+            parameters = f'[{{"params": list(model.parameters()), "decay": {literal(decay)}}}]'
+        elif decay:
+            options = {**options, "weight_decay": literal(decay)}
+    if recipe.precision != "mixed_float16" and isinstance(optimizer, Sgd | Adam | AdamW | Adagrad):
+        options["fused"] = "True"  # the scaler of 16-bit gradients asks a fused one to skip steps, past all hooks
+    shown: list[Code] = [parameters, "LEARNING_RATE", *(named(key, value) for key, value in options.items())]
+    made = call(f"torch.optim.{name}", *shown)
+    if not beside:
+        return Function("\n".join([*text, *lines(_prefixed("return ", made), 4)]), ())
+    text += lines(_prefixed("optimizer = ", made), 4)
+    text += ["    optimizer.register_step_pre_hook(decay_weights)", "    return optimizer"]
+    return Function("\n".join(text), ("cnnspec.backends.torch.snippets.steps:decay_weights",))
+
+
+def _prefixed(prefix: str, group: Group) -> Group:
+    return Group(prefix + group.open, group.items, group.close)
+
+
+def _groups(exclude: Sequence[str]) -> list[str]:
+    """Statements that fill the lists `decayed` and `rest`."""
+    norm = f"isinstance(module, {_NORMS})"
+    tests = []
+    if "norm" in exclude:
+        tests += [norm, *(['name == "bias"'] if "bias" in exclude else [])]
+    elif "bias" in exclude:
+        tests.append(f'(name == "bias" and not {norm})' if "prelu" in exclude else f'name == "bias" and not {norm}')
+    if "prelu" in exclude:
+        tests.append("isinstance(module, nn.PReLU)")
+    whole = f"            excluded = {' or '.join(tests)}"
+    if len(whole) > 88:
+        broken = [f"{'or ' if i else ''}{test}" for i, test in enumerate(tests)]
+        test = ["            excluded = (", *("                " + part for part in broken), "            )"]
+    else:
+        test = [whole]
+    return [
+        "    decayed: list[nn.Parameter] = []",
+        "    rest: list[nn.Parameter] = []",
+        "    for module in model.modules():",
+        "        for name, parameter in module.named_parameters(recurse=False):",
+        *test,
+        "            (rest if excluded else decayed).append(parameter)",
+    ]
+
+
+def _native(optimizer: Optimizer) -> tuple[str, dict[str, Any], bool]:
+    """The class, its options, and whether its own `weight_decay` is the recipe's."""
+    coupled = not optimizer.decoupled_weight_decay
+    match optimizer:
+        case Sgd(momentum=momentum, nesterov=nesterov):
+            return "SGD", _given(momentum=(momentum, 0.0), nesterov=(nesterov, False)), coupled
+        case Adam(betas=betas, epsilon=epsilon, amsgrad=amsgrad) | AdamW(betas=betas, epsilon=epsilon, amsgrad=amsgrad):
+            decoupled = bool(optimizer.decoupled_weight_decay) or isinstance(optimizer, AdamW)
+            options = _given(betas=(betas, (0.9, 0.999)), eps=(epsilon, 1e-8), amsgrad=(amsgrad, False))
+            if decoupled and (not optimizer.decoupled_weight_decay or optimizer.exclude):
+                options["weight_decay"] = "0.0"  # its default is none that a recipe has
+            return "AdamW" if decoupled else "Adam", options, True
+        case RmsProp(rho=rho, epsilon=epsilon, momentum=momentum, centered=centered):
+            options = _given(alpha=(rho, 0.99), eps=(epsilon, 1e-8), momentum=(momentum, 0.0))
+            return "RMSprop", options | _given(centered=(centered, False)), coupled
+        case Adagrad(initial_accumulator=start, epsilon=epsilon):
+            return "Adagrad", _given(initial_accumulator_value=(start, 0.0), eps=(epsilon, 1e-10)), coupled
+        case Adadelta(rho=rho, epsilon=epsilon):
+            return "Adadelta", _given(rho=(rho, 0.9), eps=(epsilon, 1e-6)), coupled
+        case Adamax(betas=betas, epsilon=epsilon):
+            return "Adamax", _given(betas=(betas, (0.9, 0.999)), eps=(epsilon, 1e-8)), coupled
+        case Nadam(betas=betas, epsilon=epsilon, momentum_decay=decay):
+            options = _given(betas=(betas, (0.9, 0.999)), eps=(epsilon, 1e-8), momentum_decay=(decay, 0.004))
+            if not coupled:
+                options["decoupled_weight_decay"] = "True"
+            return "NAdam", options, True
+
+
+def _given(**options: tuple[Any, Any]) -> dict[str, Any]:
+    """The options that differ from PyTorch's defaults."""
+    return {name: literal(value) for name, (value, default) in options.items() if value != default}

@@ -1,0 +1,209 @@
+"""`cnnspec evaluate`: an ONNX file on labelled images, with ONNX Runtime."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import numpy as np
+
+from cnnspec.diagnostics import Report, Source, Span, SpecError
+from cnnspec.graph import Graph, build_graph
+from cnnspec.lower.backend import backends
+from cnnspec.source import Mapping, Node, Scalar, grown, read_text
+from cnnspec.spec.loader import load_spec
+from cnnspec.spec.text import tree_text
+from cnnspec.train.evaluation import Evaluation
+from cnnspec.train.generate import data_module
+from cnnspec.train.place import data_section
+from cnnspec.train.seen import Hashes, is_seen, read_seen
+
+if TYPE_CHECKING:
+    from cnnspec.spec.recipe import Recipe
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("test", "validation", "train")
+MODEL = "model.onnx"
+
+_AT_ONCE = 256
+_TOP = (5,)
+_KEPT = ("cnnspec", "name", "input", "preprocess", "params", "let")
+_RECIPE: dict[str, Any] = {"optimizer": {"sgd": 0.1}, "epochs": 1, "batch_size": 1}  # only its data count
+
+
+def evaluate(target: Path, data: str | None = None, split: Split | None = None) -> Evaluation:
+    """Classify the images of a split: of the data that the file was trained with, or of `data`.
+
+    `target` is an ONNX file or the folder of a run. Without `split` it is the test part, or else what there is. Raises
+    `SpecError` for what cannot be evaluated, `MissingDependency` without ONNX Runtime.
+    """
+    model = target / MODEL if target.is_dir() else target
+    if target.is_dir() and not model.is_file():
+        help = "a run has it at its end: `cnnspec train --resume -o` goes on with one"
+        _refuse("no-run", f"`{target}` has no {MODEL}", str(target), help)
+    scorer = backends()["onnx"].load().scorer(model)
+    images = _images(scorer, model, data, split)
+    seen = read_seen(model.parent)
+    found = score(scorer, images.module, images.part, seen)
+    warnings = []
+    if found.seen:
+        warnings.append(f"{found.seen:,} of the {len(found.truth):,} images were trained on: the figures flatter")
+    if found.left_out:
+        warnings.append(f"{found.left_out:,} images cannot be read, and are left out")
+    if not found.truth:
+        _refuse("bad-data", f"no image of {images.place} can be read", data or str(model))
+    return Evaluation(
+        model=str(model),
+        data=images.place,
+        split=images.split,
+        labels=images.labels,
+        left_out=found.left_out,
+        trained_on=None if seen is None else found.seen,
+        warnings=warnings,
+        **figures(found, scorer.classes),
+    )
+
+
+@dataclass
+class Scores:
+    """What became of the images of a part."""
+
+    truth: list[int]
+    log_probabilities: list[Any]
+    left_out: int = 0
+    seen: int = 0
+
+
+def score(scorer: Any, module: Any, part: Any, seen: Hashes | None = None) -> Scores:
+    """The network's answers for all images that can be read, and how many of these are among the `seen` ones."""
+    result = Scores([], [])
+    for first in range(0, len(part), _AT_ONCE):
+        numbers = np.arange(first, min(first + _AT_ONCE, len(part)))
+        with redirect_stderr(StringIO()):  # what cannot be read is counted here
+            images, found = part.read(numbers, replace=False)
+        result.left_out += len(numbers) - len(found)
+        if not len(found):
+            continue
+        if seen is not None:
+            result.seen += sum(is_seen(seen, image) for image in images)
+        result.truth += map(int, part.labels[found])
+        result.log_probabilities.append(_answers(scorer, module, images))
+    return result
+
+
+def _answers(scorer: Any, module: Any, images: Any) -> Any:
+    if not scorer.takes_bytes:
+        return scorer.log_probabilities(module.prepare(images, None))
+    if scorer.size is not None:
+        return scorer.log_probabilities(np.stack([module.fit(image) for image in images]))
+    by_shape: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for number, image in enumerate(images):
+        by_shape[image.shape].append(number)
+    answers = np.empty((len(images), scorer.classes))
+    for numbers in by_shape.values():
+        answers[numbers] = scorer.log_probabilities(np.stack([images[number] for number in numbers]))
+    return answers
+
+
+def figures(scores: Scores, classes: int) -> dict[str, Any]:
+    """The confusion matrix, the loss and the top-k shares."""
+    truth = np.array(scores.truth)
+    answers = np.concatenate(scores.log_probabilities)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (truth, answers.argmax(axis=1)), 1)
+    own = answers[np.arange(len(truth)), truth]
+    rank = (answers > own[:, None]).sum(axis=1)
+    top_k = {k: float((rank < k).mean()) for k in _TOP if k < classes}
+    return {"confusion": confusion, "loss": float(-own.mean()), "top_k": top_k}
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What is evaluated, and with which functions it is read."""
+
+    module: Any
+    part: Any
+    split: str
+    place: str
+    labels: list[str]
+
+
+def _images(scorer: Any, model: Path, data: str | None, split: Split | None) -> _Images:
+    report = Report()
+    graph, recipe = _graph(scorer, model, data, report)
+    report.raise_errors()
+    assert graph is not None and recipe is not None, "what cannot be read is an error"
+    module = data_module(graph, recipe)
+    try:
+        with redirect_stderr(StringIO()):
+            parts = module.load_data(_sample_beside(model, recipe))
+    except module.DataError as error:
+        _refuse("bad-data", str(error), data or str(model))
+    there: list[Split] = [name for name in SPLITS if getattr(parts, name) is not None]
+    chosen = split or there[0]
+    if chosen not in there:
+        _refuse("bad-data", f"the data have no {chosen} part", data or str(model), f"there is {', '.join(there)}")
+    labels = scorer.labels or module.CLASSES
+    shown = "all" if data and len(there) == 1 else chosen
+    return _Images(module, getattr(parts, chosen), shown, data or recipe.data.kind, list(labels))
+
+
+def _sample_beside(model: Path, recipe: Recipe) -> Path | None:
+    folder = model.parent / "sample"
+    return folder if recipe.data.kind == "sample" and folder.is_dir() else None
+
+
+def _graph(scorer: Any, model: Path, data: str | None, report: Report) -> tuple[Graph | None, Recipe | None]:
+    """A network with the file's input, preprocessing, labels and data; its layers do not matter, and are others."""
+    span = Span(Source(str(model), ""), 0, 0)
+    root = read_text(scorer.spec, f"the spec in {model}", report) if scorer.spec else _foreign(scorer, model, span)
+    if not isinstance(root, Mapping):
+        return None, None
+    sections = {key: node for key, (_, node) in root.entries.items() if key in _KEPT}
+    sections["layers"] = grown(["flatten", {"dense": scorer.classes}], span)
+    if scorer.labels:
+        sections["labels"] = grown(list(scorer.labels), span)
+    train = root.get("train")
+    if train is None and data is None:
+        report.add("bad-data", f"`{model}` does not say what it was trained on", span, help="name images: `--data D`")
+        return None, None
+    recipe_sections = {name: grown(value, span) for name, value in _RECIPE.items()}
+    if isinstance(train, Mapping):
+        recipe_sections |= {key: node for key, (_, node) in train.entries.items() if key in ("data", "split", "seed")}
+    sections["train"] = _mapping(recipe_sections, span)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "spec.yaml")
+        file.write_text(tree_text(_mapping(sections, span)), encoding="utf-8")
+        spec = load_spec(str(file), {}, report)
+        graph = build_graph(spec, report) if spec else None
+    if spec is None or graph is None:
+        return None, None
+    recipe = spec.read_recipe(report)
+    if data is not None and (section := data_section(data, recipe, report)):
+        # nothing is trained on here, and so nothing held out
+        recipe = spec.read_recipe(report, changes={"data": section, "split": grown(None, span)})
+    return graph, recipe
+
+
+def _mapping(nodes: dict[str, Node], span: Span) -> Mapping:
+    return Mapping({key: (Scalar(key, key, span), node) for key, node in nodes.items()}, span)
+
+
+def _foreign(scorer: Any, model: Path, span: Span) -> Mapping | None:
+    """What a file of others says of itself; nothing of preprocessing, so that pixels stay 0–255."""
+    if scorer.size is None:
+        _refuse("bad-model", f"`{model}` does not say which size its images have", str(model))
+    given: Any = {"cnnspec": 1, "name": "model", "input": {"channels": scorer.channels, "size": list(scorer.size)}}
+    tree = grown(given, span)
+    return tree if isinstance(tree, Mapping) else None
+
+
+def _refuse(slug: str, message: str, what: str, help: str = "") -> NoReturn:
+    report = Report()
+    report.add(slug, message, Span(Source(what, ""), 0, 0), help=help)
+    raise SpecError(report.sorted())

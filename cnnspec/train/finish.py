@@ -1,0 +1,165 @@
+"""What is made of a run when its training is over: weights for every framework, an ONNX file, pictures, examples."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnspec.diagnostics import Report
+from cnnspec.graph import Graph
+from cnnspec.lower.backend import MissingDependency, backends
+from cnnspec.train import pictures, seen
+from cnnspec.train.evaluate import MODEL, figures, score
+from cnnspec.train.evaluation import Evaluation
+from cnnspec.train.exported import export_run
+from cnnspec.train.generate import data_module
+from cnnspec.train.metrics import Row, read_metrics
+from cnnspec.weights.places import Place, save
+
+if TYPE_CHECKING:
+    from cnnspec.spec.recipe import Recipe
+
+_EXAMPLES = 20  # classes of which one image is kept
+
+
+@dataclass
+class Products:
+    """What was made: files in the run's folder with what they are, lines on what was not, and figures."""
+
+    files: dict[Path, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+
+    def to_text(self, run: Path) -> str:
+        """The figures, and every path."""
+        lines = [_figures(read_metrics(run))]
+        if self.evaluation is not None:
+            found = self.evaluation
+            lines.append(
+                f"{found.split}: accuracy {found.accuracy:.2%}, loss {found.loss:.4f} on {found.images:,} images"
+            )
+        lines += [f"({line})" for line in self.skipped]
+        width = max(len(str(path)) for path in self.files)
+        return "\n".join([*lines, "", *(f"{path!s:<{width}}  {what}" for path, what in self.files.items())])
+
+
+def finish(run: Path, graph: Graph, case: str, recipe: Recipe, backend: str) -> Products:
+    """Make everything, in the run's folder; what is there from before is made anew."""
+    made = Products()
+    found = backends()[backend].load()
+    chosen: dict[str, Any] = {}
+    for kind in ("best", "final"):
+        native = run / f"{kind}{found.weights_suffix}"
+        if native.is_file():
+            weights = found.read_weights(graph, native)
+            save_all(graph, weights, run / f"{kind}.safetensors")
+            chosen = chosen or weights
+            made.files[run / f"{kind}.safetensors"] = f"{_WEIGHTS[kind]}, for either framework"
+            made.files[native] = f"the same for {backend}"
+    module = data_module(graph, recipe)
+    with redirect_stderr(StringIO()):  # what cannot be read was named before training
+        data = module.load_data(run / "sample" if recipe.data.kind == "sample" else None)
+        hashes = seen.write_seen(run, data.train)
+    part, split = (data.test, "test") if data.test is not None else (data.validation, "validation")
+    made.files[run / seen.FILE] = "hashes of the images trained on"
+    for file in export_run(graph, case, recipe, list(module.CLASSES), chosen, run / MODEL):
+        made.files[file] = "the network with preprocessing and labels"
+    if part is not None:
+        made.evaluation = _evaluated(run, module, part, split, recipe, made)
+        if folder := _examples(run, module, part, hashes):
+            made.files[folder] = f"{split} images, not trained on"
+    _pictures(run, made, list(module.CLASSES))
+    return made
+
+
+def _figures(rows: list[Row]) -> str:
+    """What the last epoch gave."""
+    if not rows:
+        return "no epoch was trained"
+    last = rows[-1]
+    shown = [f"{name} {value:.4g}" for name, value in last.items() if name not in ("epoch", "seconds", "learning_rate")]
+    seconds = sum(row.get("seconds", 0.0) for row in rows)
+    return f"{len(rows)} epochs in {seconds:,.0f} s: {', '.join(shown)}"
+
+
+_WEIGHTS = {"best": "the weights of the best epoch", "final": "the last weights"}
+
+
+def save_all(graph: Graph, weights: Any, path: Path) -> None:
+    """Write canonical weights. Raises `SpecError` where they are not the network's."""
+    report = Report()
+    save(Place(path), weights, graph, report)
+    report.raise_errors()
+
+
+def _evaluated(run: Path, module: Any, part: Any, split: str, recipe: Recipe, made: Products) -> Evaluation | None:
+    try:
+        scorer = backends()["onnx"].load().scorer(run / MODEL)
+    except MissingDependency as error:
+        made.skipped.append(f"not evaluated: {error} (pip install 'cnnspec[{error.extra}]')")
+        return None
+    found = score(scorer, module, part)
+    if not found.truth:
+        return None
+    given = figures(found, scorer.classes)
+    return Evaluation(str(run / MODEL), recipe.data.kind, split, list(module.CLASSES), left_out=found.left_out, **given)
+
+
+def _examples(run: Path, module: Any, part: Any, hashes: seen.Hashes) -> Path | None:
+    """One image of each class that was not trained on, as a file that is called as the class."""
+    from PIL import Image
+
+    wanted = set(map(int, sorted(set(part.labels.tolist()))[:_EXAMPLES]))
+    with _anew(run / "examples") as folder, redirect_stderr(StringIO()):
+        for number, image in seen.images_of(part):
+            label = int(part.labels[number])
+            if label not in wanted or seen.is_seen(hashes, image):
+                continue
+            picture = image if image.shape[2] > 1 else image[:, :, 0]
+            Image.fromarray(picture).save(folder / f"{label}-{_file_name(module.CLASSES[label])}.png")
+            wanted.discard(label)
+            if not wanted:
+                break
+        empty = not any(folder.iterdir())
+    return None if empty else run / "examples"
+
+
+@contextmanager
+def _anew(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which then takes the place of the one that is there."""
+    part = folder.with_name(f".part.{folder.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        yield part
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _file_name(label: str) -> str:
+    return re.sub(r"\W+", "_", label).strip("_")[:40].lower() or "class"
+
+
+def _pictures(run: Path, made: Products, labels: list[str]) -> None:
+    if not pictures.possible():
+        made.skipped.append("no pictures: `matplotlib` is not installed (pip install 'cnnspec[viz]')")
+        return
+    rows = read_metrics(run)
+    drawn: list[tuple[Path, str, Callable[[Path], None]]] = []
+    if rows:
+        drawn.append((run / "curves.png", "figures over the epochs", lambda path: pictures.draw_curves(rows, path)))
+    if made.evaluation is not None:
+        matrix = made.evaluation.confusion
+        what = f"classes and what they were taken for ({made.evaluation.split})"
+        drawn.append((run / "confusion.png", what, lambda path: pictures.draw_confusion(matrix, labels, path)))
+    for path, what, draw in drawn:
+        draw(path)
+        made.files[path] = what

@@ -1,0 +1,59 @@
+"""The files of a build: the network, and what trains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnspec.diagnostics import Report
+from cnnspec.lower.backend import backends, check_support
+from cnnspec.lower.fold import fold
+
+if TYPE_CHECKING:
+    from cnnspec.graph import Graph
+    from cnnspec.spec.recipe import Recipe
+
+
+def build_files(graph: Graph, backend: str, recipe: Recipe | None) -> dict[str, bytes]:
+    """What `cnnspec build` writes, by path: `model.py` and, with a recipe, what it takes to train.
+
+    No framework is imported. Raises `SpecError` where the backend lacks an op, `KeyError` where there is none.
+    """
+    found = backends()[backend].load()
+    report = Report()
+    check_support(graph, backend, found.kinds, report)
+    report.raise_errors()
+    program = fold(graph)
+    files = {"model.py": found.source(program).encode()}
+    if recipe is not None and hasattr(found, "train_source"):
+        files["data.py"] = data_text(graph, recipe).encode()
+        files["train.py"] = found.train_source(program, recipe).encode()
+        files |= sample_files(recipe)
+    return files
+
+
+def data_text(graph: Graph, recipe: Recipe) -> str:
+    """The text of `data.py`."""
+    from cnnspec.train.data_file import data_source
+
+    return data_source(graph, recipe)
+
+
+def sample_files(recipe: Recipe) -> dict[str, bytes]:
+    """The images of a recipe without data of its own, by path."""
+    if recipe.data.kind != "sample":
+        return {}
+    folder = Path(__file__).parent / "sample"
+    return {f"sample/{path.name}": path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def data_module(graph: Graph, recipe: Recipe) -> Any:
+    """What `data.py` defines, as a module that is there already: the same text, run here."""
+    import sys
+    from types import ModuleType
+
+    module = ModuleType("cnnspec_generated_data")
+    module.__file__ = str(Path(__file__).with_name("data.py"))  # beside it lies the sample
+    sys.modules[module.__name__] = module  # where dataclasses look for their module
+    exec(compile(data_text(graph, recipe), "<cnnspec data>", "exec"), module.__dict__)
+    return module

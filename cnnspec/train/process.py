@@ -1,0 +1,87 @@
+"""The process that trains: on the same terminal, watched, and ended as its parent is asked to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+_TICK = 0.5  # seconds between two looks at what it wrote
+
+
+def train(folder: Path, arguments: Sequence[str], tick: Callable[[], None]) -> int:
+    """Run `train.py` in `folder` with this Python, and return its exit status, negative for a signal's.
+
+    It has a process group of its own, so that Ctrl-C reaches it once, through here: it then writes a checkpoint and
+    ends by itself. `tick` is called meanwhile, and once at the end.
+    """
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}  # lines come when they are printed, in a pipe too
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    command = [sys.executable, str(folder / "train.py"), *arguments]
+    with _locked(folder) as lock:
+        sys.stdout.flush()
+        own_group = {"process_group": 0} if os.name == "posix" else {}
+        child = subprocess.Popen(command, env=environment, pass_fds=lock, **own_group)  # type: ignore[call-overload]
+        with _passed_on(child):
+            while not _ended(child):
+                tick()
+        tick()
+    assert isinstance(child.returncode, int), "it has ended"
+    return child.returncode
+
+
+def _ended(child: subprocess.Popen[bytes]) -> bool:
+    """Whether the process ends within a while."""
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(_TICK)
+    return child.returncode is not None
+
+
+class Busy(Exception):
+    """Another process trains this run."""
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[tuple[int, ...]]:
+    """Hold the run's lock; the child holds it as well, so that one whose parent was killed is noticed."""
+    try:
+        import fcntl
+    except ImportError:  # not on this system: nothing keeps two from the same run
+        yield ()
+        return
+    descriptor = os.open(folder / "run.json", os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"`{folder}` is being trained by another process") from None
+        yield (descriptor,)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _passed_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Signals to end go to the child, while this process waits for it."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {}
+    try:
+        for number in numbers:
+            try:
+                before[number] = signal.signal(number, pass_on)
+            except ValueError:  # not in the main thread
+                break
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

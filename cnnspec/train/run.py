@@ -1,0 +1,223 @@
+"""`cnnspec train`: a folder with all that a run is, the process that trains in it, and what is made of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING
+
+from cnnspec.diagnostics import Report, Source, Span
+from cnnspec.graph import Graph, build_graph
+from cnnspec.lower.backend import backend as find_backend
+from cnnspec.lower.backend import backends
+from cnnspec.spec.loader import load_spec
+from cnnspec.train.environment import environment
+from cnnspec.train.evaluate import MODEL, Split, evaluate
+from cnnspec.train.evaluation import Evaluation
+from cnnspec.train.events import Events
+from cnnspec.train.finish import Products, finish
+from cnnspec.train.folder import RUNS, new_folder, newest_run, read_record, write_files
+from cnnspec.train.generate import build_files
+from cnnspec.train.metrics import Row, read_metrics
+from cnnspec.train.process import Busy, train
+from cnnspec.train.settle import Choices, settle, settled_files
+from cnnspec.train.start import start_weights
+
+if TYPE_CHECKING:
+    from cnnspec.spec.recipe import Recipe
+    from cnnspec.weights.mapping import Weights
+
+
+class Stopped(Exception):
+    """Training ended before its end; `status` is the exit code that says how, 130 where it was asked to."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: the folder that holds it."""
+
+    path: Path
+
+    @property
+    def metrics(self) -> list[Row]:
+        """The figures of every epoch."""
+        return read_metrics(self.path)
+
+    @property
+    def onnx(self) -> Path:
+        """The network in an ONNX file, with its preprocessing and labels."""
+        return self.path / MODEL
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The network that is trained."""
+        return self._loaded[0]
+
+    @property
+    def weights(self) -> Weights:
+        """Those of the best epoch where the recipe names one, else the last ones. Raises `SpecError` without them."""
+        from cnnspec.weights.places import Place, load
+
+        best = self.path / "best.safetensors"
+        report = Report()
+        weights = load(Place(best if best.is_file() else self.path / "final.safetensors"), self.graph, report)
+        report.raise_errors()
+        assert weights is not None, "what was not read is an error"
+        return weights
+
+    def evaluate(self, data: str | None = None, split: Split | None = None) -> Evaluation:
+        """Figures on a split of the run's data, or of other `data`."""
+        return evaluate(self.path, data, split)
+
+    def resume(self, *, device: str = "") -> Products:
+        """Go on where training was interrupted, and make what is made at its end.
+
+        Raises `Stopped` where it is interrupted again.
+        """
+        return self._train(["--resume"], device)
+
+    def _train(self, arguments: list[str], device: str) -> Products:
+        """Run `train.py`, and make of it what is made at its end."""
+        graph, case, recipe, backend = self._loaded
+        find_backend(backend)
+        events = Events(self.path) if Events.possible() else None
+        try:
+            status = train(
+                self.path,
+                [*arguments, *(["--device", device] if device else [])],
+                events.follow if events else lambda: None,
+            )
+        except Busy as error:
+            raise Stopped(str(error), 1) from None
+        finally:
+            if events:
+                events.close()
+        if status:
+            raise _stopped(status)
+        made = finish(self.path, graph, case, recipe, backend)
+        if events:
+            made.files[events.folder] = "figures for TensorBoard"
+        else:
+            made.skipped.append("no TensorBoard events: `tensorboard` is not installed (pip install 'cnnspec[viz]')")
+        return made
+
+    @cached_property
+    def _loaded(self) -> tuple[Graph, str, Recipe, str]:
+        """The network, the transfer case, the recipe and the backend, as the folder has them."""
+        report = Report()
+        span = Span(Source(str(self.path), ""), 0, 0)
+        record = read_record(self.path)
+        if record is None:
+            report.add("no-run", f"`{self.path}` is not the folder of a run", span)
+            report.raise_errors()
+        assert record is not None, "what is no run is an error"
+        case = str(record.get("transfer") or "")
+        spec = load_spec(str(self.path / "spec.yaml"), {}, report)
+        graph = build_graph(spec, report, case) if spec else None
+        report.raise_errors()
+        assert spec is not None and graph is not None, "a spec without errors has a graph"
+        recipe = spec.read_recipe(report)
+        report.raise_errors()
+        if recipe is None or record["backend"] not in backends():
+            report.add("no-run", f"`{self.path}` has no recipe, or a backend that is not installed", span)
+            report.raise_errors()
+        assert recipe is not None, "a run without a recipe is an error"
+        return graph, case, recipe, str(record["backend"])
+
+
+def start(
+    graph: Graph,
+    case: str = "",
+    *,
+    backend: str = "torch",
+    folder: Path | None = None,
+    choices: Choices | None = None,
+    weights: str | None = None,
+    device: str = "",
+    command: list[str] | None = None,
+    report: Report | None = None,
+) -> tuple[Run, Products]:
+    """Make a run's folder, train in it, and make what is made at its end.
+
+    `folder` must not be there, or be empty; without it, it is the next free `runs/NAME-BACKEND`. A run that fails
+    before its first checkpoint leaves nothing. Raises `SpecError` for what is wrong with any input, `MissingDependency`
+    without the framework, `Stopped` where training ends early.
+    """
+    found = find_backend(backend)
+    report = report or Report()
+    choices = choices or Choices()
+    target = folder or Path(RUNS, f"{graph.name}-{backend}")
+    recipe = settle(graph, choices, report, whole=not case)
+    first = start_weights(graph, case, recipe, weights, report) if recipe else None
+    report.raise_errors()
+    assert recipe is not None and first is not None, "what was not read is an error"
+    files = settled_files(graph.spec, recipe) | build_files(graph, backend, recipe)
+    record = {
+        "name": graph.name,
+        "backend": backend,
+        "transfer": case or None,
+        "spec_sha256": sha256(files["spec.yaml"]).hexdigest(),
+        "seed": recipe.seed,
+        "weights": weights,
+        **environment(command or sys.argv),
+    }
+    files["run.json"] = (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+    initial = f"initial{found.weights_suffix}"
+    named: list[Path] = []
+    try:
+        with new_folder(target, named, numbered=folder is None) as part:
+            write_files(part, files)
+            found.write_weights(graph, first, part / initial)
+    except FileExistsError:
+        span = Span(Source(str(target), ""), 0, 0)
+        help = f"name another, or go on with it: `--resume -o {target}`" if read_record(target) else "name another"
+        report.add("file-exists", f"`{target}` exists already, and is left as it is", span, help=help)
+        report.raise_errors()
+    run = Run(named[0])
+    print(f"training in {run.path}", flush=True)
+    try:
+        return run, run._train(["--weights", str(run.path / initial)], device)
+    except Stopped as error:
+        if not has_checkpoint(run.path):
+            rmtree(run.path)
+            raise Stopped(f"{error}; nothing is left of it", error.status) from None
+        raise Stopped(f"{error}\ngo on with: cnnspec train --resume -o {run.path}", error.status) from None
+
+
+def resumed(name: str | None, backend: str | None, folder: Path | None) -> Run:
+    """The run to go on with: that in `folder`, or the newest of the network `name`. Raises `SpecError` without one."""
+    report = Report()
+    found = folder or newest_run(name or "", backend)
+    span = Span(Source(str(folder or RUNS), ""), 0, 0)
+    record = read_record(found) if found else None
+    if found is None or record is None:
+        what = f"`{folder}` is not the folder of a run" if folder else f"there is no run of `{name}` in {RUNS}/"
+        report.add("no-run", what, span, help="begin one without `--resume`")
+    elif name not in (None, record["name"]) or backend not in (None, record["backend"]):
+        report.add("no-run", f"`{folder}` is a run of `{record['name']}` with {record['backend']}", span)
+    report.raise_errors()
+    assert found is not None, "no run is an error"
+    return Run(found)
+
+
+def has_checkpoint(run: Path) -> bool:
+    """Whether there is anything to go on with."""
+    return any((run / "checkpoints").glob("*"))
+
+
+def _stopped(status: int) -> Stopped:
+    if status == 130 or status == -signal.SIGINT:
+        return Stopped("interrupted", 130)
+    if status < 0:
+        return Stopped(f"training was killed by {signal.Signals(-status).name}", 1)
+    return Stopped("training failed", 1)

@@ -1,0 +1,60 @@
+"""Which images a network was trained on: a hash of each one's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILE = "trained_on.npy"
+Hashes = NDArray[np.uint64]
+
+_AT_ONCE = 256  # images in memory
+
+
+def image_hash(image: Any) -> int:
+    """Of an image's bytes (height, width, channels), whatever file they were in."""
+    shape = ",".join(map(str, image.shape)).encode()
+    digest = blake2b(shape + b":" + np.ascontiguousarray(image).tobytes(), digest_size=8)
+    return int.from_bytes(digest.digest(), "little")
+
+
+def images_of(part: Any) -> Iterator[tuple[int, Any]]:
+    """Every image of a part of the data that can be read, with its number."""
+    for first in range(0, len(part), _AT_ONCE):
+        images, numbers = part.read(np.arange(first, min(first + _AT_ONCE, len(part))), replace=False)
+        yield from zip(map(int, numbers), images, strict=True)
+
+
+def write_seen(run: Path, part: Any) -> Hashes:
+    """Write the hashes of a part's images into a run's folder."""
+    hashes = _array(image_hash(image) for _, image in images_of(part))
+    part_file = run / f".part.{FILE}"
+    with part_file.open("wb") as file:
+        np.save(file, hashes, allow_pickle=False)
+    part_file.replace(run / FILE)
+    return hashes
+
+
+def read_seen(folder: Path) -> Hashes | None:
+    """The hashes in a folder; None where there are none, or none that can be read."""
+    try:
+        hashes = np.load(folder / FILE, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return hashes if hashes.dtype == np.uint64 and hashes.ndim == 1 else None
+
+
+def is_seen(hashes: Hashes, image: Any) -> bool:
+    """Whether an image is among the sorted `hashes`."""
+    wanted = np.uint64(image_hash(image))
+    place = int(np.searchsorted(hashes, wanted))
+    return place < len(hashes) and bool(hashes[place] == wanted)
+
+
+def _array(hashes: Iterable[int]) -> Hashes:
+    return np.unique(np.fromiter(hashes, np.uint64))

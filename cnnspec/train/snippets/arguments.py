@@ -1,0 +1,27 @@
+"""The command line of a generated `train.py`."""
+
+import argparse
+from pathlib import Path
+
+EPOCHS = 1  # the recipe's take the place of these
+BATCH_SIZE = 1
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, metavar="DIR", help="where the data are")
+    add("--run", type=Path, metavar="DIR", help="for what is written", default=HERE)
+    add("--epochs", type=int, metavar="N", default=EPOCHS)
+    add("--batch-size", type=int, metavar="N", default=BATCH_SIZE)
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1; a GPU if there is one")
+    add("--weights", type=Path, metavar="FILE", help="to start from")
+    add("--resume", action="store_true", help="continue from the newest checkpoint")
+    args = parser.parse_args()
+    if min(args.epochs, args.batch_size) < 1:
+        parser.error("there is at least 1 epoch, and 1 image in a batch")
+    return args
+
+
+HERE = Path(__file__).parent

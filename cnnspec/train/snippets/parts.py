@@ -1,0 +1,67 @@
+"""What data consist of: images, read when they are asked for, and their classes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Images = Sequence[np.ndarray] | np.ndarray
+
+
+class DataError(Exception):
+    """What is wrong with the data, and where."""
+
+
+class Part:
+    """Images and their classes, as whole numbers."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, indices: np.ndarray, replace: bool) -> tuple[Images, np.ndarray]:
+        """Images (height, width, channels) of bytes, and their indices.
+
+        One that cannot be read is left out or replaced: the next one is there twice.
+        """
+        raise NotImplementedError
+
+    def take(self, indices: np.ndarray) -> "Part":
+        """Some of the images."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """What an image is called in messages."""
+        raise NotImplementedError
+
+    def sizes(self) -> dict[tuple[int, int], int]:
+        """Every (height, width) that there is, and the first image that has it."""
+        raise NotImplementedError
+
+
+class Data(NamedTuple):
+    """Images to train on, to validate on and to test on."""
+
+    train: Part
+    validation: Part | None
+    test: Part | None
+
+
+class Arrays(Part):
+    """Images in memory, (n, height, width, channels), that come from a file."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, file: str) -> None:
+        self.images, self.labels, self.file = images, labels, file
+
+    def read(self, indices: np.ndarray, replace: bool) -> tuple[Images, np.ndarray]:
+        return self.images[indices], indices
+
+    def take(self, indices: np.ndarray) -> "Arrays":
+        return Arrays(self.images[indices], self.labels[indices], self.file)
+
+    def name(self, index: int) -> str:
+        return f"{self.file}: image {index}"
+
+    def sizes(self) -> dict[tuple[int, int], int]:
+        return {self.images.shape[1:3]: 0}
