@@ -243,9 +243,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with RUN, or with the spec's newest run.")] = False,
     set_: SetOption = None,
 ) -> None:
-    """Train a network, in a folder that holds all that was used and all that was made.
+    """Train a network in a folder of its own.
 
-    Ctrl-C ends it with a checkpoint; `--resume` goes on exactly there.
+    The folder holds all that was used and all that was made. Ctrl-C ends training with a checkpoint; `--resume` goes on
+    exactly there.
     """
     from pathlib import Path
 

@@ -82,7 +82,7 @@ def misplaced(wheel: Path, setuptools: dict[str, Any]) -> str:
         Path(*package.split("."), file.relative_to(ROOT / folder)).as_posix()
         for package, folder in folders.items()
         for file in (ROOT / folder).rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
+        if file.is_file() and not {"__pycache__", ".ruff_cache"} & set(file.parts)
     }
     with zipfile.ZipFile(wheel) as archive:
         actual = {name for name in archive.namelist() if ".dist-info/" not in name}

@@ -16,6 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks are small, threads would wait for each other
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # it compiles every grouped convolution anew
 
 
 def main() -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cnnspec.backends.keras.table import TABLE
 from cnnspec.graph import Graph
@@ -12,12 +13,17 @@ from cnnspec.lower.backend import Limit, Precision, Runner, Weights
 from cnnspec.lower.program import Program
 from cnnspec.ops import Canonical
 
+if TYPE_CHECKING:
+    from cnnspec.spec.recipe.model import Recipe
+    from cnnspec.train.backend import Step
+
 
 class _Backend:
     name = "keras"
     extra = "keras"
     kinds: Collection[str] = TABLE.keys()
     precisions: tuple[Precision, ...] = ("float32", "float64")
+    weights_suffix = ".weights.h5"
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -60,6 +66,40 @@ class _Backend:
         from cnnspec.backends.keras.run import gradients
 
         return gradients(graph, weights, images, cotangents, precision)
+
+    # ---- training
+
+    def train_source(self, program: Program, recipe: Recipe) -> str:
+        """The text of `train.py`, which imports what `model.py` and `data.py` define."""
+        from cnnspec.backends.keras.train import train_source
+
+        return train_source(program, recipe)
+
+    def write_weights(self, graph: Graph, weights: Weights, path: Path) -> None:
+        """Write a native weight file, heads that exist in training only included, as `train.py --weights` takes it."""
+        from cnnspec.backends.keras.trajectory import write_weights
+
+        write_weights(graph, weights, path)
+
+    def read_weights(self, graph: Graph, path: Path) -> dict[str, Any]:
+        """The arrays of a native weight file that `train.py` wrote, in canonical layout by their keys."""
+        from cnnspec.backends.keras.trajectory import read_weights
+
+        return read_weights(graph, path)
+
+    def trajectory(
+        self,
+        graph: Graph,
+        weights: Weights,
+        recipe: Recipe,
+        batches: Sequence[tuple[Any, Any]],
+        precision: Precision,
+        steps_per_epoch: int,
+    ) -> Iterator[Step]:
+        """Train on `batches`, one step for each, with dropout off: the functions of the generated `train.py` do it."""
+        from cnnspec.backends.keras.trajectory import trajectory
+
+        return trajectory(graph, weights, recipe, batches, precision, steps_per_epoch)
 
 
 BACKEND = _Backend()

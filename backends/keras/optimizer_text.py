@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cnnspec.lower.python import Group, call, flat, lines, literal, returned
+from cnnspec.lower.python import Code, Group, call, lines, literal
 from cnnspec.spec.recipe.model import GlobalNorm, ParameterNorm, Recipe, Value
 from cnnspec.spec.recipe.optimizer import Adadelta, Adagrad, Adam, Adamax, AdamW, Nadam, RmsProp, Sgd
-from cnnspec.spec.recipe.schedule import Constant
 
 SNIPPETS = "cnnspec.backends.keras.snippets"
 _CLIPS = {GlobalNorm: "ClipGlobalNorm", ParameterNorm: "ClipParameterNorm", Value: "ClipValue"}
@@ -19,6 +18,8 @@ class Printed(NamedTuple):
 
     parts: tuple[str, ...]
     wanted: tuple[str, ...]
+    call: Code = ""
+    """What makes the optimiser, within the function that makes the model."""
 
 
 def optimizer_text(recipe: Recipe) -> Printed:
@@ -45,11 +46,13 @@ def optimizer_text(recipe: Recipe) -> Printed:
     if names or scales:
         body += lines(_assigned("optimizer", made), 4)
     if names:
-        test = f"v.name == {literal(names[0])}" if len(names) == 1 else f"v.name in {literal(tuple(names))}"
-        kept = [f"    undecayed = [v for v in model.trainable_variables if {test}]"]
-        if len(kept[0]) > 88:
-            kept = ["    undecayed = [", f"        v for v in model.trainable_variables if {test}", "    ]"]
-        body += [*kept, "    optimizer.exclude_from_weight_decay(undecayed)"]
+        test = f"v.name == {literal(names[0])}" if len(names) == 1 else "v.name in undecayed"
+        if len(names) > 1:
+            body.append(f"    undecayed = {literal(tuple(names))}")
+        body += [
+            f"    kept = [v for v in model.trainable_variables if {test}]",
+            "    optimizer.exclude_from_weight_decay(kept)",
+        ]
     if scales:
         scaler = "keras.optimizers.LossScaleOptimizer"
         if recipe.gradient_accumulation > 1:
@@ -59,16 +62,11 @@ def optimizer_text(recipe: Recipe) -> Printed:
     elif names:
         body.append("    return optimizer")
     else:
-        body += lines(returned(made), 4)
+        return Printed(tuple(parts), tuple(wanted), made)
     given = "model: keras.Model" if names else ""
     head = f"def make_optimizer({given}) -> keras.Optimizer:"
     parts.append("\n".join([head, '    """The optimiser that updates the weights."""', *body]))
-    return Printed(tuple(parts), tuple(wanted))
-
-
-def takes_model(recipe: Recipe) -> bool:
-    """Whether `make_optimizer` takes the model."""
-    return bool(recipe.optimizer.exclude)
+    return Printed(tuple(parts), tuple(wanted), f"make_optimizer({'model' if names else ''})")
 
 
 def _assigned(target: str, made: Group) -> Group:
@@ -81,9 +79,7 @@ def _own(recipe: Recipe) -> tuple[str, list[str]]:
     match recipe.optimizer:
         case Sgd(momentum=momentum, nesterov=nesterov):
             given = [("momentum", momentum, 0.0), ("nesterov", nesterov, False)]
-            schedule = recipe.schedule
-            steady = isinstance(schedule, Constant) and not schedule.warmup
-            base = "Sgd" if momentum and not steady else "keras.optimizers.SGD"
+            base = "Sgd" if momentum else "keras.optimizers.SGD"
         case Adam(betas=betas, epsilon=epsilon, amsgrad=amsgrad) | AdamW(betas=betas, epsilon=epsilon, amsgrad=amsgrad):
             given = [*_moments(betas, epsilon), ("amsgrad", amsgrad, False)]
             base = "Adam"

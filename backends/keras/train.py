@@ -6,12 +6,12 @@ import ast
 from typing import TYPE_CHECKING
 
 from cnnspec.backends.keras.layouts import Layouts
-from cnnspec.backends.keras.optimizer_text import SNIPPETS, optimizer_text, takes_model
+from cnnspec.backends.keras.optimizer_text import SNIPPETS, optimizer_text
 from cnnspec.backends.keras.printer import print_program
 from cnnspec.backends.keras.specialise import specialise
 from cnnspec.backends.keras.start_text import start_text
 from cnnspec.lower.files import render
-from cnnspec.lower.python import Group, call, docstring, lines, literal, named
+from cnnspec.lower.python import Code, Group, call, docstring, lines, literal, named
 from cnnspec.spec.recipe.augment import Mixup
 from cnnspec.spec.recipe.model import ConfusionMatrix, PerClass, TopK
 from cnnspec.spec.recipe.schedule import ReduceOnPlateau
@@ -26,9 +26,10 @@ _LOOP = f"{SNIPPETS}.loop"
 _SCHEDULE = "cnnspec.train.snippets.schedule"
 _SWITCHES = (
     *("ACCUMULATES", "BALANCED", "BEST", "EMA", "EVERY", "HEADS", "KEEPS", "MIXED", "ONE_HOT", "PLATEAU"),
-    *("RESTORES", "STEPS", "STOPS", "TABLES", "WATCHES", "PER_CLASS", "CONFUSION"),
+    *("RESTORES", "STEPS", "STOPS", "TABLES", "WATCHES", "PER_CLASS", "CONFUSION", "VALIDATES", "AMSGRAD", "CENTERED",
+      "NESTEROV", "MOMENTUM", "SAVES"),
 )
-_OWN = frozenset(("main", "fit", "evaluate", "train_step", "compiled", "make_model", "make_optimizer", "targets"))
+_OWN = frozenset(("main", "train", "evaluate", "train_step", "compiled", "make_model", "make_optimizer", "targets"))
 
 
 def train_source(program: Program, recipe: Recipe) -> str:
@@ -71,10 +72,16 @@ class _Printer:
             "PER_CLASS": PerClass in tables,
             "PLATEAU": plateau,
             "RESTORES": recipe.early_stop is not None and recipe.early_stop.restore_best,
+            "SAVES": best or (recipe.early_stop is not None and recipe.early_stop.restore_best),
             "STEPS": getattr(kept, "steps", None) is not None,
             "STOPS": stop,
             "TABLES": bool(tables),
+            "VALIDATES": bool(recipe.split) or recipe.data.validates,
             "WATCHES": best or stop or plateau,
+            "AMSGRAD": getattr(recipe.optimizer, "amsgrad", False),
+            "CENTERED": getattr(recipe.optimizer, "centered", False),
+            "NESTEROV": getattr(recipe.optimizer, "nesterov", False),
+            "MOMENTUM": getattr(recipe.optimizer, "momentum", 0) > 0,
         }
         assert set(on) == set(_SWITCHES)
         return {name for name, holds in on.items() if holds}
@@ -86,17 +93,19 @@ class _Printer:
         rates = learning_rates(recipe)
         start = start_text(self.program, recipe)
         self.wanted |= {*optimizer.wanted, *rates.wanted, *start.wanted}
-        made = [*optimizer.parts, self.compiled(), *start.parts, self.make_model(bool(start.parts)), rates.text]
+        made = [*optimizer.parts, *self.compiled(), *start.parts, self.make_model(bool(start.parts)), rates.text]
         made += self.make_watchers()
         step = "accumulated_step" if "ACCUMULATES" in self.on else "train_step"
-        loop = self._specialised([step, "evaluate", "fit", "main"])
+        if any("np." in part for part in start.parts):
+            self.imports.add("import numpy as np")
+        loop = self._specialised([step, "train", "main"])
         found = collect(sorted(self.wanted))
         return render(
             "train_keras.py.jinja",
             docstring=docstring(self._title()),
             imports=merge_imports([*found.imports, *self.imports], ("data", "model")),
-            constants=[*self.constants(), *found.values],
-            parts=[*found.definitions, *made, *loop],
+            constants=[*self.constants(), *(v for v in found.values if not v.startswith(("EPOCHS =", "BATCH_SIZE =")))],
+            parts=[*(specialise(text, _SWITCHES, self.on) for text in found.definitions), *made, *loop],
         )
 
     def _title(self) -> str:
@@ -122,13 +131,22 @@ class _Printer:
             found["CHECKPOINT_STEPS"] = getattr(kept, "steps")  # noqa: B009
         if kept.keep != "all":
             found["KEEP"] = kept.keep
+        if recipe.precision != "float32":
+            found["PRECISION"] = recipe.precision
+        if "RESTORES" in self.on:
+            same = kept.best in (None, recipe.early_stop.monitor)
+            found["RESTORED"] = f"{'best' if same else 'early_stop'}.weights.h5"
         text = [f"{name} = {literal(value)}" for name, value in found.items()]
+        names = ["loss", *(metric.name for metric in recipe.metrics if metric.is_number)]
+        text += lines(_list("FIGURES = ", [literal(name) for name in names]))
         if isinstance(recipe.loss.class_weights, list):
             text += lines(_list("CLASS_WEIGHTS = ", [literal(w) for w in recipe.loss.class_weights]))
         return text
 
-    def compiled(self) -> str:
-        """The function that gives a model its loss and metrics."""
+    def compiled(self) -> list[str]:
+        """The function that gives a model its loss and metrics, where there are several to give them to."""
+        if not self.on & {"HEADS", "ACCUMULATES"}:
+            return []
         metrics = self._metrics()
         optimizer = "optimizer: keras.Optimizer | None = None"
         head = lines(call("def compiled", "model: keras.Model", "loss: keras.Loss", optimizer), 0, suffix=" -> keras.Model:")
@@ -148,11 +166,15 @@ class _Printer:
                 "    )",
             ]
         else:
-            items = ["optimizer", "loss", *([named("metrics", _list("", metrics))] if metrics else [])]
-            if self.recipe.precision == "mixed_float16":
-                items.append("auto_scale_loss=False")
-            body += lines(call("model.compile", *items), 4)
-        return "\n".join([*head, *body, "    return model"])
+            body += self._compile("optimizer")
+        return ["\n".join([*head, *body, "    return model"])]
+
+    def _compile(self, optimizer: Code) -> list[str]:
+        metrics = self._metrics()
+        items = [optimizer, "loss", *([named("metrics", _list("", metrics))] if metrics else [])]
+        if self.recipe.precision == "mixed_float16":
+            items.append("auto_scale_loss=False")
+        return lines(call("model.compile", *items), 4)
 
     def _metrics(self) -> list[str]:
         prefix = "keras.metrics." + ("" if self.one_hot else "Sparse")
@@ -161,7 +183,7 @@ class _Printer:
             if isinstance(metric, TopK):
                 found.append(f'{prefix}TopKCategoricalAccuracy({metric.k}, name="{metric.name}")')
             elif metric.is_number:
-                found.append(f'{prefix}CategoricalAccuracy(name="{metric.name}")')
+                found.append('"accuracy"')
         return found
 
     def _loss(self) -> list[str]:
@@ -188,7 +210,7 @@ class _Printer:
         training = f"{printed.training}=True" if any(head.training_only for head in program.heads) else ""
         items = ["args: argparse.Namespace", *(["class_weights: list[float]"] if self.balanced else [])]
         self.wanted.add(f"{SNIPPETS}.devices:Mirrored")
-        optimizer = "make_optimizer(model)" if takes_model(self.recipe) else "make_optimizer()"
+        optimizer = optimizer_text(self.recipe).call
         body = [
             '    """The network, ready to be trained."""',
             f"    model = {alias}({training})",
@@ -199,7 +221,7 @@ class _Printer:
             "        model.load_weights(args.weights)",
             *(["    else:", "        init_weights(model)"] if initial else []),
             *self._loss(),
-            f"    model = compiled(model, loss, {optimizer})",
+            *(lines(_assign("model", call("compiled", "model", "loss", optimizer)), 4) if self.compiled() else self._compile(optimizer)),
             "    model.optimizer.build(model.trainable_variables)",
             "    return model",
         ]
@@ -216,7 +238,7 @@ class _Printer:
             found.append(("best", call("Best", literal(recipe.checkpoints.best))))
         if stop := recipe.early_stop:
             delta = [literal(stop.min_delta)] if stop.min_delta else []
-            found.append(("stop", call("Best", literal(stop.monitor), *delta)))
+            found.append(("early_stop", call("Best", literal(stop.monitor), *delta)))
         if isinstance(plan := recipe.schedule, ReduceOnPlateau):
             watched = call("Best", literal(plan.monitor), literal(plan.min_delta))
             least = f"{literal(plan.minimum)} / LEARNING_RATE" if plan.minimum else "0.0"

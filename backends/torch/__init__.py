@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnnspec.backends.torch.table import TABLE
@@ -11,11 +11,14 @@ from cnnspec.lower.backend import Limit, Precision, Weights
 from cnnspec.ops import Canonical
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from cnnspec.backends.torch.run import TorchRunner
     from cnnspec.lower.program import Program
     from cnnspec.spec.recipe.model import Recipe
+    from cnnspec.train.backend import Step
 
 
 class Torch:
@@ -63,6 +66,32 @@ class Torch:
         from cnnspec.backends.torch.run import gradients
 
         return gradients(graph, weights, images, cotangents, precision)
+
+    def write_weights(self, graph: Graph, weights: Weights, path: Path) -> None:
+        """Write a state dict, heads that exist in training only included."""
+        from cnnspec.backends.torch.training import write_weights
+
+        write_weights(graph, weights, path)
+
+    def read_weights(self, graph: Graph, path: Path) -> dict[str, Any]:
+        """The arrays of a state dict that `train.py` wrote."""
+        from cnnspec.backends.torch.training import read_weights
+
+        return read_weights(graph, path)
+
+    def trajectory(
+        self,
+        graph: Graph,
+        weights: Weights,
+        recipe: Recipe,
+        batches: Sequence[tuple[Any, Any]],
+        precision: Precision,
+        steps_per_epoch: int,
+    ) -> Iterator[Step]:
+        """Train on `batches`, one step for each, by the functions of the generated `train.py`."""
+        from cnnspec.backends.torch.training import trajectory
+
+        return trajectory(graph, weights, recipe, batches, precision, steps_per_epoch)
 
 
 BACKEND = Torch()

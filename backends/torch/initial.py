@@ -9,7 +9,7 @@ from cnnspec.backends.torch.run import key
 from cnnspec.graph import Graph
 from cnnspec.graph.model import Node
 from cnnspec.graph.patterns import Paths
-from cnnspec.lower.python import call, lines, literal, quoted
+from cnnspec.lower.python import Group, call, lines, literal, quoted
 from cnnspec.ops.conv import TransposedConv
 from cnnspec.spec.recipe.initializer import (
     ConstantValue,
@@ -33,11 +33,7 @@ def init_weights(graph: Graph, section: Initializers) -> Function:
     made = _Statements()
     nodes = [node for node in graph.nodes if node.params and node.op.role not in ("norm", "activation")]
     body = []
-    for kind, initializer in (("conv", section.conv), ("dense", section.dense)):
-        of_kind = [node for node in nodes if (node.op.kind == "dense") == (kind == "dense")]
-        if not of_kind:
-            continue
-        classes = "nn.Linear" if kind == "dense" else "nn.Conv2d"
+    for classes, initializer, of_kind in _kinds(nodes, section):
         body += [
             f"        {'elif' if body else 'if'} isinstance(module, {classes}):",
             *made.weight(initializer, "module", 12),
@@ -54,13 +50,23 @@ def init_weights(graph: Graph, section: Initializers) -> Function:
     return Function("\n".join(text), tuple(dict.fromkeys(made.wanted)))
 
 
+def _kinds(nodes: list[Node], section: Initializers) -> Iterator[tuple[str, Any, list[Node]]]:
+    """Classes of modules, their initialiser, and the layers that are such modules."""
+    convs = [node for node in nodes if node.op.kind != "dense"]
+    dense = [node for node in nodes if node.op.kind == "dense"]
+    if convs and dense and section.conv == section.dense:
+        yield "nn.Conv2d | nn.Linear", section.conv, nodes
+        return
+    if convs:
+        yield "nn.Conv2d", section.conv, convs
+    if dense:
+        yield "nn.Linear", section.dense, dense
+
+
 def _biases(made: _Statements, initializer: Any, nodes: list[Node]) -> list[str]:
     """The biases of layers of one kind, of which some may have none."""
-    having = [node for node in nodes if "bias" in node.params]
-    if not having:
+    if not any("bias" in node.params for node in nodes):
         return []
-    if len(having) == len(nodes):
-        return made.bias(initializer, "module", 12)
     return ["            if module.bias is not None:", *made.bias(initializer, "module", 16)]
 
 
@@ -73,14 +79,13 @@ def _own(made: _Statements, graph: Graph, section: Initializers) -> Iterator[str
             found = [node for node in graph.nodes if node.path in matching and name in node.params]
             if initializer is None or not found:
                 continue
-            if any(isinstance(node.op, TransposedConv) for node in found) or len(found) == 1:
+            shown = _plain(initializer, f'model.get_parameter(f"{{name}}.{name}")')
+            if shown is None or len(found) == 1:
                 for node in found:
                     yield from made.single(node, **{name: initializer})
                 continue
-            names = [quoted(key(node.path)) for node in found]
-            yield from lines(call("for name in ", *names), 4, ":")
-            yield "        module = model.get_submodule(name)"
-            yield from getattr(made, name)(initializer, "module", 8)
+            yield from lines(Group("for name in [", tuple(quoted(key(node.path)) for node in found), "]"), 4, ":")
+            yield from lines(shown, 8)
 
 
 class _Statements:

@@ -62,26 +62,22 @@ def _prefixed(prefix: str, group: Group) -> Group:
 
 def _groups(exclude: Sequence[str]) -> list[str]:
     """Statements that fill the lists `decayed` and `rest`."""
-    norm = f"isinstance(module, {_NORMS})"
     tests = []
     if "norm" in exclude:
-        tests += [norm, *(['name == "bias"'] if "bias" in exclude else [])]
+        tests += ["norm", *(['name == "bias"'] if "bias" in exclude else [])]
     elif "bias" in exclude:
-        tests.append(f'(name == "bias" and not {norm})' if "prelu" in exclude else f'name == "bias" and not {norm}')
+        tests.append('(name == "bias" and not norm)' if "prelu" in exclude else 'name == "bias" and not norm')
     if "prelu" in exclude:
         tests.append("isinstance(module, nn.PReLU)")
-    whole = f"            excluded = {' or '.join(tests)}"
-    if len(whole) > 88:
-        broken = [f"{'or ' if i else ''}{test}" for i, test in enumerate(tests)]
-        test = ["            excluded = (", *("                " + part for part in broken), "            )"]
-    else:
-        test = [whole]
+    name = "name" if "bias" in exclude else "_"
+    norm = [f"        norm = isinstance(module, {_NORMS})"] if {"norm", "bias"} & set(exclude) else []
     return [
         "    decayed: list[nn.Parameter] = []",
         "    rest: list[nn.Parameter] = []",
         "    for module in model.modules():",
-        "        for name, parameter in module.named_parameters(recurse=False):",
-        *test,
+        *norm,
+        f"        for {name}, parameter in module.named_parameters(recurse=False):",
+        f"            excluded = {' or '.join(tests)}",
         "            (rest if excluded else decayed).append(parameter)",
     ]
 

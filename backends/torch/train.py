@@ -17,31 +17,26 @@ from cnnspec.train.rates import learning_rates
 _SHARED = "cnnspec.train.snippets"
 _OWN = "cnnspec.backends.torch.snippets"
 _ALWAYS = (
-    f"{_SHARED}.arguments:arguments",
-    f"{_SHARED}.records:RunError",
-    f"{_SHARED}.records:Interrupt",
-    f"{_SHARED}.records:checkpoint_path",
+    f"{_OWN}.arguments:arguments",
     f"{_SHARED}.records:checkpoints",
-    f"{_SHARED}.records:report",
     f"{_SHARED}.records:write_table",
     f"{_OWN}.processes:add_up",
     f"{_OWN}.processes:RANK",
-    f"{_OWN}.processes:find_device",
-    f"{_OWN}.processes:to_device",
     f"{_OWN}.metrics:means",
-    f"{_OWN}.metrics:no_sums",
     f"{_OWN}.state:load_weights",
     f"{_OWN}.state:resume",
     f"{_OWN}.state:save",
 )
 _IMPORTS = (
     "import math",
+    "import numpy as np",
+    "import os",
+    "import signal",
     "import sys",
     "import time",
     "import torch",
     "import torch.distributed as dist",
     "from data import DataError",
-    "from data import Part",
     "from data import batches",
     "from data import load_data",
     "from torch import nn",
@@ -71,8 +66,11 @@ class _Printer:
         self.scaled = recipe.precision == "mixed_float16"
         self.numbers: list[Metric] = [metric for metric in recipe.metrics if metric.is_number]
         self.tables = [metric.kind for metric in recipe.metrics if not metric.is_number]
-        self.loss_weights = [o.loss_weight for o in self.graph.outputs[1:] if o.training_only]
+        further = list(enumerate(self.graph.outputs))[1:]
+        self.loss_weights = {i: output.loss_weight for i, output in further if output.training_only}
+        self.several = any(not output.training_only for _, output in further)  # outputs in inference
         self.accumulates = recipe.gradient_accumulation > 1
+        self.images = "step_size" if self.accumulates else "args.batch_size"  # of a step
         self.frozen = [key(n.path) for n in self.graph.nodes if n.params and n.path in self.graph.frozen]
         self.drops = any(node.op.kind in ("dropout", "spatial_dropout") for node in self.graph.nodes)
         self.best, self.restores = self._best()
@@ -103,14 +101,11 @@ class _Printer:
         self.wanted += [*rates.wanted, *optimizer.wanted, *first.wanted]
         functions = [rates.text, first.text, *self.freeze(), optimizer.text]
         functions += [
-            "\n".join(made) for made in (self.measure(), self.train_step(), self.evaluate(), self.confusion())
+            "\n".join(made) for made in (self.forward(), self.train_step(), self.evaluate(), self.confusion())
         ]
         slots = self.slots()
         found = collect(sorted(set(self.wanted)))
         values = [value for value in found.values if not value.startswith(("EPOCHS =", "BATCH_SIZE =", "FIGURES ="))]
-        used = "\n".join([*functions, *found.definitions])
-        if "np." in used:
-            self.imports.add("import numpy as np")
         title = recipe.description or "this recipe"
         return render(
             "train_torch.py.jinja",
@@ -131,6 +126,7 @@ class _Printer:
             f"LEARNING_RATE = {literal(recipe.optimizer.learning_rate)}",
             f"SEED = {recipe.seed}",
             *lines(Group("FIGURES = [", tuple(map(quoted, names)), "]")),
+            "Batch = tuple[np.ndarray, np.ndarray]",
         ]
         if self.frozen:
             made += lines(Group("FROZEN = [", tuple(map(quoted, self.frozen)), "]"))
@@ -149,64 +145,73 @@ class _Printer:
             "        model.get_submodule(name).requires_grad_(False).eval()"
         ]
 
-    def measure(self) -> list[str]:
-        """The function that sums a batch's figures up."""
-        made = ["def measure("]
-        made += ["    loss: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor", ") -> torch.Tensor:"]
-        made += ['    """Sums over a batch: the loss, what `FIGURES` has behind it, and the images."""']
+    def forward(self) -> list[str]:
+        """The function that runs a batch through the network."""
+        made = [
+            "def forward(",
+            "    model: nn.Module, loss_function: nn.Module, batch: Batch, device: torch.device",
+            ") -> tuple[torch.Tensor, torch.Tensor]:",
+            '    """The loss, summed over a batch, and the sums for `FIGURES`."""',
+            "    images, labels = (torch.from_numpy(array).to(device) for array in batch)",
+            *self.outputs(),
+            "    loss = loss_function(logits, labels)",
+        ]
+        if self.loss_weights:
+            heads = ", ".join(f"({literal(weight)}, outputs[{i}])" for i, weight in self.loss_weights.items())
+            made.append("    if model.training:")
+            made.append(f"        for weight, other in [{heads}]:")
+            made.append(
+                "            loss = loss + weight * loss_function("
+                + ("other.float()" if self.half else "other")
+                + ", labels)"
+            )
         if self.mixes and self.numbers:
             made.append("    labels = labels if labels.ndim == 1 else labels.argmax(1)")
-        sums = ["loss.detach().double()"]
+        sums: list[Code] = ["loss.detach().double()"]
         for metric in self.numbers:
             if isinstance(metric, TopK):
                 sums.append(f"(logits.topk({metric.k}).indices == labels[:, None]).sum()")
             else:
                 sums.append("(logits.argmax(1) == labels).sum()")
-        made.append("    images = loss.new_tensor(len(labels))")
-        return made + lines(call("return torch.stack", Group("[", (*sums, "images"), "]")), 4)
+        values = lines(call("return loss, torch.stack", Group("[", tuple(sums), "]")), 4)
+        return [*made, *values]
 
-    def forward(self, indent: int) -> list[str]:
-        """Statements that make `logits` and `loss` of a batch in training."""
-        pad = " " * indent
-        made = []
-        target = "logits, *others" if self.loss_weights else "logits"
-        other_outputs = not self.loss_weights and len(self.graph.outputs) > 1
-        value = "model(images)[0]" if other_outputs else "model(images)"
-        if self.half:
-            made += [f"{pad}with torch.autocast(images.device.type, {self.half}):", f"{pad}    {target} = {value}"]
-            made.append(f"{pad}loss = loss_function(logits.float(), labels)")
-        else:
-            made += [f"{pad}{target} = {value}", f"{pad}loss = loss_function(logits, labels)"]
+    def outputs(self) -> list[str]:
+        """Statements that make `logits`, and `outputs` where heads that train add to the loss."""
+        run = "model(images.permute(0, 3, 1, 2))"  # channels first, though last in memory
+        made = [f"logits = {run}[0]" if self.several and not self.loss_weights else f"logits = {run}"]
         if self.loss_weights:
-            weights = f"[{', '.join(map(literal, self.loss_weights))}]"
-            other = "other.float()" if self.half else "other"
-            made.append(f"{pad}for weight, other in zip({weights}, others, strict=True):")
-            made.append(f"{pad}    loss = loss + weight * loss_function({other}, labels)")
-        return made
+            made = [f"outputs = {run}"]
+        if self.half:
+            made = [f"with torch.autocast(device.type, {self.half}):", "    " + made[0]]
+        if self.loss_weights and self.several:
+            made.append("logits = outputs[0]")
+        elif self.loss_weights:
+            made.append("logits = outputs[0] if model.training else outputs")
+        if self.half:
+            made.append("logits = logits.float()")
+        return ["    " + line for line in made]
 
     def train_step(self) -> list[str]:
         """The function that updates the weights once."""
-        arguments = ["model: nn.Module", "optimizer: torch.optim.Optimizer", "loss_function: nn.Module"]
+        batch = "group: list[Batch]" if self.accumulates else "batch: Batch"
+        arguments = ["model: nn.Module", "loss_function: nn.Module", "optimizer: torch.optim.Optimizer"]
         arguments += ["scaler: torch.amp.GradScaler"] if self.scaled else []
-        arguments += ["parts: list[Batch]" if self.accumulates else "batch: Batch", "share: float"]
+        arguments += [batch, "share: float", "device: torch.device"]
         made = ["def train_step(", *(f"    {argument}," for argument in arguments), ") -> torch.Tensor:"]
-        made += [
-            '    """Update the weights once; returns sums over the images.',
-            "",
-            "    A sum of losses times `share` is this process's part in their mean.",
-            '    """',
-        ]
-        loss = "loss * share"
-        backward = f"scaler.scale({loss}).backward()" if self.scaled else f"({loss}).backward()"
+        made.append('    """Update the weights with `share` times a sum of losses; returns sums."""')
+        backward = "(loss * share).backward()"
+        backward = f"scaler.scale{backward[:-11]}.backward()" if self.scaled else backward
         if self.accumulates:
-            made += ["    sums = no_sums(parts[0][0].device)", "    for images, labels in parts:", *self.forward(8)]
-            made += [f"        {backward}", "        sums += measure(loss, logits, labels)"]
+            made += ["    sums = []", "    for batch in group:"]
+            made += ["        loss, summed = forward(model, loss_function, batch, device)"]
+            made += [f"        {backward}", "        sums.append(summed)"]
         else:
-            made += ["    images, labels = batch", *self.forward(4), f"    {backward}"]
+            made += ["    loss, sums = forward(model, loss_function, batch, device)", f"    {backward}"]
         made += [f"    {line}" for line in self.clip()]
         made += ["    scaler.step(optimizer)", "    scaler.update()"] if self.scaled else ["    optimizer.step()"]
         made.append("    optimizer.zero_grad()")
-        made.append("    return sums" if self.accumulates else "    return measure(loss, logits, labels)")
+        made.append("    return torch.stack(sums).sum(0)" if self.accumulates else "    return sums")
         return made
 
     def clip(self) -> list[str]:
@@ -223,31 +228,25 @@ class _Printer:
             return [*made, f"clip_each(model.parameters(), {maximum})"]
         return [*made, f"nn.utils.clip_grad_value_(model.parameters(), {maximum})"]
 
-    def inferred(self, indent: int) -> list[str]:
-        """Statements that make `logits` of a batch as in inference."""
-        pad = " " * indent
-        several = any(not output.training_only for output in self.graph.outputs[1:])
-        value = "model(images)[0]" if several else "model(images)"
-        if self.half:
-            autocast = f"{pad}with torch.autocast(device.type, {self.half}):"
-            return [autocast, f"{pad}    logits = {value}", f"{pad}logits = logits.float()"]
-        return [f"{pad}logits = {value}"]
-
     def evaluate(self) -> list[str]:
         """The function that measures on images that are held out."""
+        if not self.validates:
+            return []
+        self.imports.add("from data import Part")
         return [
             "@torch.inference_mode()",
             "def evaluate(",
-            "    model: nn.Module, loss_function: nn.Module, part: Part, batch_size: int",
+            "    model: nn.Module,",
+            "    loss_function: nn.Module,",
+            "    part: Part,",
+            "    batch_size: int,",
+            "    device: torch.device,",
             ") -> torch.Tensor:",
             '    """Sums over the images of a part, with the network as in inference."""',
-            "    device = next(model.parameters()).device",
-            "    sums = no_sums(device)",
             "    model.eval()",
+            "    sums = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)",
             "    for batch in batches(part, batch_size, rank=RANK, world=WORLD):",
-            "        images, labels = to_device(batch, device)",
-            *self.inferred(8),
-            "        sums += measure(loss_function(logits, labels), logits, labels)",
+            "        sums += forward(model, loss_function, batch, device)[1]",
             "    return add_up(sums)",
         ]
 
@@ -255,20 +254,20 @@ class _Printer:
         """The function that counts which classes were taken for which."""
         if not self.tables:
             return []
+        self.imports.add("from data import Part")
         return [
             "@torch.inference_mode()",
-            "def count_taken(model: nn.Module, part: Part, batch_size: int) -> np.ndarray:",
+            "def count_taken(",
+            "    model: nn.Module, part: Part, batch_size: int, device: torch.device",
+            ") -> np.ndarray:",
             '    """How many images of each class, the rows, were taken for which."""',
-            "    device = next(model.parameters()).device",
-            "    classes = len(CLASSES)",
-            "    counts = torch.zeros(classes**2, dtype=torch.int64, device=device)",
             "    model.eval()",
-            "    for batch in batches(part, batch_size):",
-            "        images, labels = to_device(batch, device)",
-            *self.inferred(8),
-            "        cells = labels * classes + logits.argmax(1)",
-            "        counts += torch.bincount(cells, minlength=classes**2)",
-            "    return counts.reshape(classes, classes).cpu().numpy()",
+            "    counts = np.zeros((len(CLASSES), len(CLASSES)), np.int64)",
+            "    for images, labels in batches(part, batch_size):",
+            "        inputs = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)",
+            f"        logits = model(inputs){'[0]' if self.several else ''}",
+            "        np.add.at(counts, (labels, logits.argmax(1).cpu().numpy()), 1)",
+            "    return counts",
         ]
 
     # ---- slots of main
@@ -317,11 +316,11 @@ class _Printer:
             watch.append(f"if {held}.improves(row) and RANK == 0:")
             watch.append(f'    save({self.evaluated}.state_dict(), args.run / "{name}.pt")')
         if self.validates:
-            call_ = call("evaluate", self.evaluated, "loss_function", "data.validation", "args.batch_size")
+            call_ = call("evaluate", self.evaluated, "loss_function", "data.validation", "args.batch_size", "device")
             after_epoch = [
                 "if data.validation:",
                 *(line[8:] for line in lines(assigned("held_out", call_), 12)),
-                '    row |= means(held_out, "validation_")',
+                '    row |= means(held_out, len(data.validation), "validation_")',
                 *after_epoch,
             ]
         item = _mapping("stateful: dict[str, Any] = ", stateful)
@@ -332,8 +331,8 @@ class _Printer:
             "args.batch_size",
             "epoch=epoch",
             f"start={self.start()}",
-            "rank=rank",
-            "world=world",
+            "rank=RANK",
+            "world=WORLD",
         )
         source_lines = lines(assigned("source", source), 8)
         source_lines = [line[8:] for line in source_lines]
@@ -343,19 +342,18 @@ class _Printer:
             source_lines[0] = source_lines[0].replace("source =", "single =", 1)
             source_lines.append(f"source = groups_of(single, {accumulation})")
         keep = recipe.checkpoints.keep
-        if keep != "all":
-            self.use("records:keep_newest", own=False)
         every = recipe.checkpoints.every
         last = "step == steps * args.epochs"
         return {
             "prepare": ["freeze(model)"] if self.frozen else [],
             "set_up": set_up,
             "stateful": item,
-            "prune": [f"keep_newest(folder, {keep})"] if keep != "all" else [],
+            "prune": [f"for old in checkpoints(folder)[{keep}:]:", "    old.unlink()"] if keep != "all" else [],
             "before_epoch": before_epoch,
             "source": source_lines,
-            "item": "batches_" if self.accumulates else "batch",
-            "step_size": f"args.batch_size * {accumulation}" if self.accumulates else "args.batch_size",
+            "item": "group" if self.accumulates else "batch",
+            "step_size": [f"step_size = {accumulation} * args.batch_size"] if self.accumulates else [],
+            "images": self.images,
             "step": self.step(rate),
             "after_step": after_step + self.mid_epoch(),
             "after_epoch": after_epoch,
@@ -402,14 +400,13 @@ class _Printer:
         made = []
         if self.drops:
             made.append("torch.manual_seed(SEED * 2654435761 + step * WORLD + RANK)")
-        made += [f"rate = {rate}", "for group in optimizer.param_groups:", '    group["lr"] = rate']
-        made.append("share = WORLD / min(len(data.train) - step % steps * step_size, step_size)")
-        arguments = ["trained", "optimizer", "loss_function", *(["scaler"] if self.scaled else [])]
-        if self.accumulates:
-            made.append("parts = [to_device(batch, device) for batch in batches_]")
-            arguments += ["parts", "share"]
-        else:
-            arguments += ["to_device(batch, device)", "share"]
+        made += [f"rate = {rate}", "for options in optimizer.param_groups:", '    options["lr"] = rate']
+        made += [
+            f"left = len(data.train) - step % steps * {self.images}",
+            f"share = WORLD / min(left, {self.images})",
+        ]
+        arguments = ["trained", "loss_function", "optimizer", *(["scaler"] if self.scaled else [])]
+        arguments += ["group" if self.accumulates else "batch", "share", "device"]
         step = call("sums += train_step", *arguments)
         return made + [line[12:] for line in lines(step, 12)]
 
@@ -422,7 +419,7 @@ class _Printer:
             self.imports.add("from data import CLASSES")
             save.append("part = data.test or data.validation")
             save.append("if part:")
-            save.append(f"    counts = count_taken({self.evaluated}, part, args.batch_size)")
+            save.append(f"    counts = count_taken({self.evaluated}, part, args.batch_size, device)")
             for kind, function, file in (
                 ("per_class", "class_rows", "per_class.csv"),
                 ("confusion_matrix", "confusion_rows", "confusion.csv"),

@@ -45,7 +45,8 @@ def text(expr: Expr, names: dict[str, str] | None = None) -> str:
 def literal(value: Value) -> str:
     """A value as Python."""
     if isinstance(value, str):
-        return quoted(value)
+        fewer = value.count('"') > value.count("'")  # of what needs a backslash in single quotes
+        return "'" + _escaped(value, "'") + "'" if fewer else quoted(value)
     if isinstance(value, tuple):
         return "(" + ", ".join(map(literal, value)) + ("," if len(value) == 1 else "") + ")"
     return repr(value).replace("e-0", "e-")  # 1e-5, as people write it
@@ -53,8 +54,13 @@ def literal(value: Value) -> str:
 
 def quoted(word: str) -> str:
     """A string literal with double quotes, safe for any text."""
+    return '"' + _escaped(word, '"') + '"'
+
+
+def _escaped(word: str, mark: str) -> str:
+    """What stands between quotes."""
     escaped = word.encode("unicode_escape").decode("ascii") if not word.isprintable() else word.replace("\\", "\\\\")
-    return '"' + escaped.replace('"', '\\"') + '"'
+    return escaped.replace(mark, "\\" + mark)
 
 
 def docstring(title: str) -> str:

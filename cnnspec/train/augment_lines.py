@@ -33,7 +33,7 @@ class AugmentationText(NamedTuple):
     normalised: Text
     """Statements that change `images` after normalisation, with numbers from the same `draw`."""
     mixup: Text
-    """A statement that makes `images, labels` of a whole batch, labels as shares of classes."""
+    """Of `mix(images, labels, draw: Draws)`, for a whole batch: it returns images, and labels as shares of classes."""
 
 
 def augmentation(
@@ -53,7 +53,7 @@ def augmentation(
     changes = [_call(step, "images", "draw") for step in steps]
     body = [*(assigned("images", code) for code in changes[:-1]), *map(returned, changes[-1:])]
     after = [assigned("images", _call(step, "images", "draw")) for step in late]
-    mixed = [assigned("images, labels", _mixup(step, classes)) for step in mixups]
+    mixed = [returned(_mixup(step, classes)) for step in mixups]
     return AugmentationText(
         Text(_laid_out(cropped, indent), _names(_CROPS, crops)),
         Text(_laid_out(body, indent), _names(_STEPS, steps)),

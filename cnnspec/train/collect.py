@@ -53,7 +53,8 @@ def collect(wanted: Iterable[str]) -> Collected:
     modules: dict[str, set[str]] = {}
     imports: set[str] = set()
     for item in wanted:
-        _take(*item.split(":"), modules, imports)
+        module, _, name = item.partition(":")
+        _take(module, name, modules, imports)
     found = [
         definition
         for name in _ordered(modules)

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cnnspec.lower.files import render
-from cnnspec.lower.python import Group, assigned, docstring, lines, literal, returned
+from cnnspec.lower.python import Group, assigned, docstring, lines, literal
 from cnnspec.ops import Maps, Vector
 from cnnspec.spec.sections import PreprocessSection
 from cnnspec.train.augment_lines import Text, augmentation
 from cnnspec.train.collect import collect, merge_imports
 from cnnspec.train.fit_lines import fit_of, normalisation
-from cnnspec.train.sources import source_of
+from cnnspec.train.sources import source_of, string_pieces
 
 if TYPE_CHECKING:
     from cnnspec.graph import Graph
@@ -75,7 +75,9 @@ class _Printer:
         """What the file says of the network and the recipe."""
         names = list(self.labels or self.source.classes)
         if len(names) == self.classes:
-            listed = lines(assigned("CLASSES", Group("[", tuple(map(literal, names)), "]")))
+            listed = lines(
+                assigned("CLASSES", Group("[", tuple("\n    ".join(string_pieces(name, 4)) for name in names), "]"))
+            )
         else:
             listed = [f"CLASSES = [str(i) for i in range({self.classes})]"]
         unused = self.is_plain and not self.augmentation.crop
@@ -124,13 +126,12 @@ class _Printer:
         """The functions that change images at random."""
         functions = []
         if self.augmentation.crop:
-            (piece,) = self.take(self.augmentation.crop)
             self.use("draws:Draws")
-            functions += _function(
-                "crop(image: np.ndarray, draw: Draws) -> np.ndarray",
-                "Cut a piece out of an image as it was decoded.",
-                [line[4:] for line in lines(returned(_parsed(piece)), 4)],
-            )
+            functions += [
+                "def crop(image: np.ndarray, draw: Draws) -> np.ndarray:\n"
+                '    """Cut a piece out of an image as it was decoded."""\n'
+                + "\n".join(self.take(self.augmentation.crop))
+            ]
         if self.augmentation.body:
             self.use("draws:Draws")
             functions += [
@@ -143,7 +144,6 @@ class _Printer:
                 "def mix(images: np.ndarray, labels: np.ndarray, draw: Draws) -> Batch:\n"
                 '    """Mix the images of a batch, and their classes."""\n'
                 + "\n".join(self.take(self.augmentation.mixup))
-                + "\n    return images, labels"
             ]
         return functions
 
@@ -203,17 +203,3 @@ class _Printer:
 
 def _function(head: str, title: str, body: list[str]) -> list[str]:
     return [f'def {head}:\n    """{title}"""\n' + "\n".join(f"    {line}" for line in body)]
-
-
-def _parsed(text: str) -> Group:
-    """A call's text, as one that can be laid out."""
-    name, _, inside = text.removesuffix(")").partition("(")
-    arguments = [""]
-    depth = 0
-    for character in inside:
-        depth += (character in "([") - (character in ")]")
-        if character == "," and not depth:
-            arguments.append("")
-        else:
-            arguments[-1] += character
-    return Group(f"{name}(", tuple(argument.strip() for argument in arguments))

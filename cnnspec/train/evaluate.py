@@ -81,7 +81,7 @@ class Scores:
 
 def score(scorer: Any, module: Any, part: Any, seen: Hashes | None = None) -> Scores:
     """The network's answers for all images that can be read, and how many of these are among the `seen` ones."""
-    result = Scores([], [])
+    result = Scores([], [], getattr(part, "broken_files", 0))
     for first in range(0, len(part), _AT_ONCE):
         numbers = np.arange(first, min(first + _AT_ONCE, len(part)))
         with redirect_stderr(StringIO()):  # what cannot be read is counted here
@@ -139,9 +139,9 @@ def _images(scorer: Any, model: Path, data: str | None, split: Split | None) -> 
     report.raise_errors()
     assert graph is not None and recipe is not None, "what cannot be read is an error"
     module = data_module(graph, recipe)
+    _count_broken(module)
     try:
-        with redirect_stderr(StringIO()):
-            parts = module.load_data(_sample_beside(model, recipe))
+        parts = module.load_data(_sample_beside(model, recipe))
     except module.DataError as error:
         _refuse("bad-data", str(error), data or str(model))
     there: list[Split] = [name for name in SPLITS if getattr(parts, name) is not None]
@@ -151,6 +151,20 @@ def _images(scorer: Any, model: Path, data: str | None, split: Split | None) -> 
     labels = scorer.labels or module.CLASSES
     shown = "all" if data and len(there) == 1 else chosen
     return _Images(module, getattr(parts, chosen), shown, data or recipe.data.kind, list(labels))
+
+
+def _count_broken(module: Any) -> None:
+    """Have files that are left out before they become part of the data counted with it."""
+    if not hasattr(module, "image_files"):
+        return
+    image_files = module.image_files
+
+    def counted(files: list[str], *arguments: Any) -> Any:
+        part = image_files(files, *arguments)
+        part.broken_files = len(files) - len(part)
+        return part
+
+    module.image_files = counted
 
 
 def _sample_beside(model: Path, recipe: Recipe) -> Path | None:

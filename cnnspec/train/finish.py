@@ -45,8 +45,9 @@ class Products:
                 f"{found.split}: accuracy {found.accuracy:.2%}, loss {found.loss:.4f} on {found.images:,} images"
             )
         lines += [f"({line})" for line in self.skipped]
-        width = max(len(str(path)) for path in self.files)
-        return "\n".join([*lines, "", *(f"{path!s:<{width}}  {what}" for path, what in self.files.items())])
+        files = dict(sorted(self.files.items(), key=lambda item: item[0].name != MODEL))
+        width = max(len(str(path)) for path in files)
+        return "\n".join([*lines, "", "Made:", *(f"  {path!s:<{width}}  {what}" for path, what in files.items())])
 
 
 def finish(run: Path, graph: Graph, case: str, recipe: Recipe, backend: str) -> Products:
@@ -62,6 +63,9 @@ def finish(run: Path, graph: Graph, case: str, recipe: Recipe, backend: str) -> 
             chosen = chosen or weights
             made.files[run / f"{kind}.safetensors"] = f"{_WEIGHTS[kind]}, for either framework"
             made.files[native] = f"the same for {backend}"
+    for name, what in _TABLES.items():
+        if (run / name).is_file():
+            made.files[run / name] = what
     module = data_module(graph, recipe)
     with redirect_stderr(StringIO()):  # what cannot be read was named before training
         data = module.load_data(run / "sample" if recipe.data.kind == "sample" else None)
@@ -88,6 +92,11 @@ def _figures(rows: list[Row]) -> str:
     return f"{len(rows)} epochs in {seconds:,.0f} s: {', '.join(shown)}"
 
 
+_TABLES = {
+    "metrics.csv": "figures of every epoch",
+    "confusion.csv": "classes and what they were taken for",
+    "per_class.csv": "figures of every class",
+}
 _WEIGHTS = {"best": "the weights of the best epoch", "final": "the last weights"}
 
 

@@ -100,15 +100,14 @@ class _Body:
         name = "one_cycle" if schedule.shape == "cosine" else "straight_cycle"
         self.wanted.append(name)
         first = f"LEARNING_RATE / {literal(schedule.initial_divisor)}"
+        each = "for step in range(total)"
         made = f"{name}(step, total, LEARNING_RATE, {literal(schedule.rise)}, first, last)"
+        line = f"{made} {each}"
         return [
             "total = epochs * steps",
             f"first = {first}",
             f"last = first / {literal(schedule.final_divisor)}",
-            "return [",
-            f"    {made}",
-            "    for step in range(total)",
-            "]",
+            *(["return [", f"    {line}", "]"] if len(line) <= 80 else ["return [", f"    {made}", f"    {each}", "]"]),
         ]
 
     def _call(self, name: str, *args: object) -> str:

@@ -84,12 +84,13 @@ class Run:
 
         Raises `Stopped` where it is interrupted again.
         """
-        return self._train(["--resume"], device)
+        return self._train(device, resume=True)
 
-    def _train(self, arguments: list[str], device: str) -> Products:
+    def _train(self, device: str, *, resume: bool = False) -> Products:
         """Run `train.py`, and make of it what is made at its end."""
         graph, case, recipe, backend = self._loaded
-        find_backend(backend)
+        initial = self.path / f"initial{find_backend(backend).weights_suffix}"  # counts where no checkpoint does
+        arguments = ["--weights", str(initial), *(["--resume"] if resume else [])]
         events = Events(self.path) if Events.possible() else None
         try:
             status = train(
@@ -158,7 +159,7 @@ def start(
     choices = choices or Choices()
     target = folder or Path(RUNS, f"{graph.name}-{backend}")
     recipe = settle(graph, choices, report, whole=not case)
-    first = start_weights(graph, case, recipe, weights, report) if recipe else None
+    first = start_weights(graph, recipe, weights, report) if recipe else None
     report.raise_errors()
     assert recipe is not None and first is not None, "what was not read is an error"
     files = settled_files(graph.spec, recipe) | build_files(graph, backend, recipe)
@@ -186,7 +187,7 @@ def start(
     run = Run(named[0])
     print(f"training in {run.path}", flush=True)
     try:
-        return run, run._train(["--weights", str(run.path / initial)], device)
+        return run, run._train(device)
     except Stopped as error:
         if not has_checkpoint(run.path):
             rmtree(run.path)
@@ -212,7 +213,7 @@ def resumed(name: str | None, backend: str | None, folder: Path | None) -> Run:
 
 def has_checkpoint(run: Path) -> bool:
     """Whether there is anything to go on with."""
-    return any((run / "checkpoints").glob("*"))
+    return any((run / "checkpoints").glob("step-*"))
 
 
 def _stopped(status: int) -> Stopped:

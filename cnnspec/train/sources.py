@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from cnnspec.lower.python import Code, assigned, call, lines, literal
+from cnnspec.lower.python import WIDTH, Code, assigned, call, lines, literal
 from cnnspec.spec.recipe import data as kinds
 
 if TYPE_CHECKING:
@@ -116,11 +116,20 @@ def _statement(target: str, value: Code) -> list[str]:
 
 def _path(target: str, path: str, indent: int = 4) -> list[str]:
     """An assignment of a path, which may be longer than a line."""
-    most = 84 - indent - 6  # what a line has room for beside the indentation, quotes and what they escape
-    pieces = [literal(path[i : i + most]) for i in range(0, len(path), most)]
+    pieces = string_pieces(path, indent + 4)
     if len(pieces) == 1:
         return [line[indent:] for line in lines(assigned(target, call("Path", *pieces)), indent)]
     return [f"{target} = Path(", *(f"    {piece}" for piece in pieces), ")"]
+
+
+def string_pieces(text: str, indent: int) -> list[str]:
+    """String literals that make up a text, each short enough for a line of its own and a comma."""
+    pieces = [""]
+    for character in text:
+        if len(literal(pieces[-1] + character)) > WIDTH - 1 - indent:
+            pieces.append("")
+        pieces[-1] += character
+    return [literal(piece) for piece in pieces]
 
 
 def _unless_given(statements: list[str]) -> list[str]:

@@ -43,7 +43,7 @@ def module(text: AugmentationText) -> str:
         given = (
             "def mix(\n    images: np.ndarray, labels: np.ndarray, draw: Draws\n) -> tuple[np.ndarray, np.ndarray]:\n"
         )
-        functions.append("\n".join([f'{given}    """Mix."""', *text.mixup.lines, "    return images, labels"]))
+        functions.append("\n".join([f'{given}    """Mix."""', *text.mixup.lines]))
     constants = ['SIZE = (10, 12)\nCLASSES = ["0", "1", "2"]', *found.values]
     parts = ["\n".join(imports), "\n".join(constants), *found.definitions, *functions]
     return "\n\n\n".join(['"""Data."""\n\n' + parts[0] + "\n\n" + parts[1], *parts[2:]]) + "\n"
@@ -80,7 +80,7 @@ def test_every_part() -> None:
     )
     assert text.body.lines == ("    return flip(images, draw)",)
     assert text.normalised.lines == ("    images = cutout(images, draw, 8, probability=0.5)",)
-    assert text.mixup.lines == ("    images, labels = mixup(images, labels, draw, 0.2, len(CLASSES))",)
+    assert text.mixup.lines == ("    return mixup(images, labels, draw, 0.2, len(CLASSES))",)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import struct
 import tracemalloc
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def variants(folder):
     alpha = Image.fromarray(photographs()["astronaut"]).convert("RGBA")
     alpha.putalpha(Image.linear_gradient("L").resize(alpha.size))
     alpha.save(folder / "alpha.png")
-    Image.fromarray((photographs()["camera"].astype(np.uint16) * 257)).save(folder / "deep.png")
+    Image.fromarray(photographs()["camera"].astype(np.uint16) * 257).save(folder / "deep.png")
     Image.fromarray(photographs()["camera"].astype(np.int32)).save(folder / "wide.tif")
     return sorted(folder.iterdir())
 
@@ -172,7 +173,8 @@ def test_channels_of_files(tmp_path):
     for file in variants(tmp_path):
         _, _, channels = look(str(file))
         name = file.stem.partition("-")
-        expected = 1 if name[0] in ("camera", "deep", "wide") else 3
+        grey = name[0] in ("camera", "deep", "wide") and file.suffix != ".webp"  # which is never grey
+        expected = 1 if grey else 3
         expected = {"bits": 1, "la": 2, "cmyk": 4, "palette": 3}.get(name[2], expected)
         assert channels == (4 if file.stem == "alpha" else expected), file.name
 
@@ -215,7 +217,7 @@ def test_evaluation_sees_what_prediction_sees(tmp_path, name):
     assert images.flags.c_contiguous
     assert labels.tolist() == [0, 0, 0, 1]
     for image, file in zip(images, part.files, strict=True):
-        expected = preprocessed(read_image(file, 3), section if options else None, size)[0].transpose(1, 2, 0)
+        expected = preprocessed(read_image(Path(file), 3), section if options else None, size)[0].transpose(1, 2, 0)
         # Rounding alone: here pixels are scaled in float32, there in float64.
         np.testing.assert_allclose(image, expected, rtol=1e-6, atol=2e-6 * np.abs(expected).max())
 
@@ -235,8 +237,10 @@ def png_with_wrong_checksum():
 def bomb():
     """A PNG whose header alone says that it is 60000×60000."""
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + header
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    made = b"\x89PNG\r\n\x1a\n"
+    for chunk in (b"IHDR" + header, b"IDAT" + zlib.compress(bytes(9)), b"IEND"):
+        made += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return made
 
 
 def broken_files(folder):

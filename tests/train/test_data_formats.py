@@ -175,7 +175,9 @@ def test_a_pickle_runs_nothing(tmp_path):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("name", ["numpy.load", "builtins.eval", "numpy._core.multiarray.fromfile", "numpy.ndarray.tofile"])
+@pytest.mark.parametrize(
+    "name", ["numpy.load", "builtins.eval", "numpy._core.multiarray.fromfile", "numpy.ndarray.tofile"]
+)
 def test_a_pickle_gets_no_other_function(tmp_path, name):
     module, _, function = name.rpartition(".")
     content = f"c{module}\n{function}\n.".encode()

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import signal
 import struct
 from pathlib import Path
@@ -98,7 +97,9 @@ def test_weights_are_canonical(done):
 
 
 def test_evaluation_is_what_the_weights_give(done):
-    resized = [np.asarray(Image.fromarray(image).resize((14, 14), Image.Resampling.BILINEAR)) for image in pixels("t10k")]
+    resized = [
+        np.asarray(Image.fromarray(image).resize((14, 14), Image.Resampling.BILINEAR)) for image in pixels("t10k")
+    ]
     x = np.stack(resized).reshape(len(resized), -1) / 255
     scores = x @ done.weights["fc.weight"].T.astype(float) + done.weights["fc.bias"]
     truth = labels("t10k")
@@ -278,4 +279,4 @@ def test_without_the_optional_packages(plain, monkeypatch, capfd):
     assert out.count("is not installed") == 2
     assert not (plain / "bare" / "events").exists()
     assert not list((plain / "bare").glob("*.png"))
-    assert os.path.exists(plain / "bare" / "model.onnx")
+    assert (plain / "bare" / "model.onnx").exists()

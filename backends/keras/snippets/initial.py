@@ -1,6 +1,7 @@
 """What weights start from where no file has them."""
 
 import math
+import re
 
 import keras
 
@@ -26,3 +27,15 @@ def scaled(scale: float, fan: float, distribution: str) -> keras.Initializer:
         return keras.initializers.RandomNormal(0.0, deviation)
     # that of a normal distribution cut at twice its deviation
     return keras.initializers.TruncatedNormal(0.0, deviation / 0.8796256610342398)
+
+
+def matches(layer: keras.Layer, pattern: str) -> bool:
+    """Whether a layer, or what it is a part of, is called as a pattern says."""
+    return bool(re.fullmatch(f"({pattern})(-.*)?", layer.name))
+
+
+def draw(layer: keras.Layer, names: tuple[str, ...], start: keras.Initializer) -> None:
+    """Give those variables of a layer that have one of these names their values."""
+    for variable in layer.weights:
+        if variable.name in names:
+            variable.assign(start(variable.shape, variable.dtype))

@@ -2,14 +2,15 @@
 
 A generated file has what is left where the switches are settled: `if ACCUMULATES:` and
 the like, with or without `not`, are no part of it. The functions that it calls are
-printed for each recipe: `make_model`, `learning_rates`, `make_watchers`.
+printed for each recipe: `make_model`, `learning_rates`, `compiled`.
 """
 
 import argparse
 import math
 import sys
 import time
-from pathlib import Path
+from collections import Counter
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -17,23 +18,22 @@ from data import CLASSES, Data, DataError, Part, batches, load_data
 from tqdm import tqdm
 
 from cnnspec.backends.keras.snippets.accumulate import groups
+from cnnspec.backends.keras.snippets.arguments import arguments
 from cnnspec.backends.keras.snippets.devices import placed
+from cnnspec.backends.keras.snippets.losses import balanced
 from cnnspec.backends.keras.snippets.state import (
-    State,
-    Sums,
-    load_state,
-    save_state,
+    load_newest,
+    save,
     save_weights,
 )
 from cnnspec.train.snippets.records import (
     Interrupt,
     RunError,
-    checkpoint_path,
-    keep_newest,
-    load_newest,
-    report,
+    checkpoints,
+    replacing,
     write_table,
 )
+from cnnspec.backends.keras.snippets.tables import class_rows, confusion_rows
 
 
 def targets(labels: np.ndarray) -> np.ndarray:
@@ -44,65 +44,65 @@ def targets(labels: np.ndarray) -> np.ndarray:
 
 
 def train_step(
-    model: keras.Model, images: np.ndarray, labels: np.ndarray
+    model: keras.Model, batch: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, float]:
-    """Update the weights once; returns means over the batch."""
+    """Update the weights once; returns sums over the images."""
+    images, labels = batch
     if ONE_HOT:
         labels = targets(labels)
     if HEADS:
         labels = [labels] * len(model.outputs)
-        logs = model.train_on_batch(images, labels, return_dict=True)
-        return main_figures(model, logs)
-    if not HEADS:
-        return model.train_on_batch(images, labels, return_dict=True)
+    means = model.train_on_batch(images, labels, return_dict=True)
+    if HEADS:
+        means = of_first(model, means)
+    sums = {name: means[name] * len(images) for name in FIGURES}
+    return sums | {"images": len(images)}
 
 
 def accumulated_step(
-    model: keras.Model, gather: keras.Model, group: list[tuple[np.ndarray, np.ndarray]]
+    model: keras.Model,
+    gather: keras.Model,
+    parts: list[tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, float]:
-    """Update the weights once, for several batches; returns means over all of them."""
+    """Update the weights once, for several batches; returns sums over all images."""
     for gathered in model.optimizer.gather.sums:
         gathered.assign(np.zeros(gathered.shape))
-    total = sum(len(labels) for _, labels in group)
-    sums = Sums()
-    for i, (images, labels) in enumerate(group, start=1):
-        share = len(labels) / total
+    total = sum(len(labels) for _, labels in parts)
+    sums = Counter(images=total)
+    for i, (images, labels) in enumerate(parts, start=1):
+        share = len(images) / total
+        weights = np.full(len(images), share, images.dtype)
         if ONE_HOT:
             labels = targets(labels)
         if HEADS:
             labels = [labels] * len(model.outputs)
-        logs = (model if i == len(group) else gather).train_on_batch(
-            images,
-            labels,
-            sample_weight=np.full(len(images), share),
-            return_dict=True,
-        )
+            weights = [weights] * len(model.outputs)
+        used = model if i == len(parts) else gather
+        means = used.train_on_batch(images, labels, weights, return_dict=True)
         if HEADS:
-            logs = main_figures(model, logs)
-        logs["loss"] /= share
-        sums.add(logs, len(images))
-    return sums.means()
+            means = of_first(model, means)
+        means["loss"] /= share  # the weights have it in them
+        sums.update({name: means[name] * len(images) for name in FIGURES})
+    return sums
 
 
-def main_figures(model: keras.Model, logs: dict[str, float]) -> dict[str, float]:
-    """The loss of all outputs together, and the metrics of the first one."""
+def of_first(model: keras.Model, means: dict[str, float]) -> dict[str, float]:
+    """The metrics of the first output, and the loss of all."""
     first = f"{model.output_names[0]}_"
-    figures = {
-        name.removeprefix(first): value
-        for name, value in logs.items()
-        if name.startswith(first)
-    }
-    return figures | {"loss": logs["loss"]}
+    metrics = {name.removeprefix(first): mean for name, mean in means.items()}
+    return metrics | {"loss": means["loss"]}
 
 
 def evaluate(model: keras.Model, part: Part, batch_size: int) -> dict[str, float]:
-    """Means over images, with the network as in inference."""
-    sums = Sums()
+    """Means over the images of a part, with the network as in inference."""
+    sums: Counter[str] = Counter()
     for images, labels in batches(part, batch_size):
         if ONE_HOT:
             labels = targets(labels)
-        sums.add(model.test_on_batch(images, labels, return_dict=True), len(images))
-    return sums.means()
+        means = model.test_on_batch(images, labels, return_dict=True)
+        sums.update({name: means[name] * len(images) for name in FIGURES})
+        sums["images"] += len(images)
+    return {f"validation_{name}": sums[name] / sums["images"] for name in FIGURES}
 
 
 def use_averages(model: keras.Model) -> list[np.ndarray]:
@@ -112,115 +112,8 @@ def use_averages(model: keras.Model) -> list[np.ndarray]:
     return weights
 
 
-def fit(model: keras.Model, data: Data, args: argparse.Namespace) -> bool:
-    """Train to the last epoch; False if asked to stop before."""
-    interrupt = Interrupt()
-    folder = args.run / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=True)
-    state = State()
-    if args.resume:
-        state = load_newest(folder, lambda path: load_state(path, model)) or state
-    if WATCHES:
-        watchers = make_watchers()
-        for name, saved in state.watchers.items():
-            watchers[name].load_state_dict(saved)
-    if HEADS:
-        network = keras.Model(model.inputs, model.outputs[0])
-        network = compiled(network, model.loss[0])
-    if ACCUMULATES:
-        gather = type(model)(model.inputs, model.outputs)
-        gather = compiled(gather, model.loss, model.optimizer.gather)
-        steps = math.ceil(len(data.train) / args.batch_size / ACCUMULATION)
-    if not ACCUMULATES:
-        steps = math.ceil(len(data.train) / args.batch_size)
-    rates = learning_rates(args.epochs, steps)
-
-    def checkpoint() -> None:
-        if WATCHES:
-            state.watchers = {name: each.state_dict() for name, each in watchers.items()}
-        save_state(checkpoint_path(folder, state.step, ".npz"), model, state)
-        if KEEPS:
-            keep_newest(folder, KEEP)
-
-    bar = tqdm(
-        total=len(rates), initial=state.step, unit=" steps", leave=False, disable=None
-    )
-    while state.epoch < args.epochs:
-        if STOPS:
-            if watchers["stop"].waited >= PATIENCE:
-                break
-        begin = time.perf_counter() - state.seconds
-        shown = batches(
-            data.train, args.batch_size, epoch=state.epoch, start=state.batch
-        )
-        if ACCUMULATES:
-            shown = groups(shown, ACCUMULATION)
-        for batch in shown:
-            model.optimizer.learning_rate = rates[state.step]
-            if PLATEAU:
-                model.optimizer.learning_rate *= watchers["plateau"].scale
-            if ACCUMULATES:
-                figures = accumulated_step(model, gather, batch)
-                images = sum(len(labels) for _, labels in batch)
-                state.batch += len(batch)
-            if not ACCUMULATES:
-                figures = train_step(model, *batch)
-                images = len(batch[0])
-                state.batch += 1
-            state.sums.add(figures, images)
-            state.step += 1
-            state.seconds = time.perf_counter() - begin
-            bar.update()
-            if STEPS:
-                if state.step % CHECKPOINT_STEPS == 0:
-                    checkpoint()
-            if interrupt.asked:
-                checkpoint()
-                return False
-        row = {
-            "epoch": state.epoch + 1,
-            "learning_rate": float(model.optimizer.learning_rate),
-            "seconds": round(state.seconds, 2),
-            **state.sums.means(),
-        }
-        if EMA:
-            weights = use_averages(model)
-        if data.validation:
-            if HEADS:
-                figures = evaluate(network, data.validation, args.batch_size)
-            if not HEADS:
-                figures = evaluate(model, data.validation, args.batch_size)
-            row |= {f"validation_{name}": value for name, value in figures.items()}
-        if BEST:
-            if watchers["best"].improves(row):
-                save_weights(args.run / "best.weights.h5", model)
-        if STOPS:
-            if watchers["stop"].improves(row):
-                save_weights(args.run / "best.weights.h5", model)
-        if EMA:
-            model.set_weights(weights)
-        if PLATEAU:
-            watchers["plateau"].update(row)
-        state.rows.append(row)
-        state.epoch, state.batch, state.seconds, state.sums = state.epoch + 1, 0, 0.0, Sums()
-        write_table(args.run / "metrics.csv", state.rows)
-        tqdm.write(report(row, args.epochs))
-        if EVERY:
-            if state.epoch % CHECKPOINT_EPOCHS == 0 or state.epoch == args.epochs:
-                checkpoint()
-        if not EVERY:
-            checkpoint()
-    bar.close()
-    if EMA:
-        use_averages(model)
-    if RESTORES:
-        model.load_weights(args.run / "best.weights.h5")
-    save_weights(args.run / "final.weights.h5", model)
-    return True
-
-
-def confusion(model: keras.Model, part: Part, batch_size: int) -> np.ndarray:
-    """How many images of each class, the rows, are taken for which."""
+def count_taken(model: keras.Model, part: Part, batch_size: int) -> np.ndarray:
+    """How many images of each class, the rows, were taken for which."""
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
     for images, labels in batches(part, batch_size):
         taken = model.predict_on_batch(images).argmax(axis=1)
@@ -228,21 +121,142 @@ def confusion(model: keras.Model, part: Part, batch_size: int) -> np.ndarray:
     return counts
 
 
+def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
+    """Train from the start or from a checkpoint; returns the exit status."""
+    interrupt = Interrupt()
+    if not ACCUMULATES:
+        steps = math.ceil(len(data.train) / args.batch_size)  # in an epoch
+    if ACCUMULATES:
+        step_size = args.batch_size * ACCUMULATION
+        steps = math.ceil(len(data.train) / step_size)  # in an epoch
+        gather = type(model)(model.inputs, model.outputs)
+        if HEADS:
+            gather = compiled(gather, model.loss[0], model.optimizer.gather)
+        if not HEADS:
+            gather = compiled(gather, model.loss, model.optimizer.gather)
+    rates = learning_rates(args.epochs, steps)
+    if HEADS:
+        network = keras.Model(model.inputs, model.outputs[0])
+        network = compiled(network, model.loss[0])
+    if WATCHES:
+        watchers = make_watchers()
+    folder, size = args.run / "checkpoints", [len(data.train), args.batch_size]
+    folder.mkdir(parents=True, exist_ok=True)
+    at = SimpleNamespace(size=size, step=0, seconds=0.0, sums=Counter(), rows=[])
+    if checkpoints(folder):
+        if not args.resume:
+            raise RunError(f"{folder} is not empty: `--resume` continues that run")
+        vars(at).update(load_newest(folder, model))
+        at.sums = Counter(at.sums)
+        if WATCHES:
+            for name, state in at.watchers.items():
+                watchers[name].load_state_dict(state)
+    if at.size != size:
+        raise RunError(f"{folder} is of other data or batches: {at.size}")
+
+    def checkpoint() -> None:
+        if WATCHES:
+            at.watchers = {name: each.state_dict() for name, each in watchers.items()}
+        save(folder / f"step-{at.step:09}.npz", model, vars(at))
+        if KEEPS:
+            for old in checkpoints(folder)[KEEP:]:
+                old.unlink()
+
+    for epoch in range(at.step // steps, args.epochs):
+        if STOPS:
+            if watchers["early_stop"].waited >= PATIENCE:
+                break
+        began = time.perf_counter() - at.seconds
+        done = at.step % steps
+        if not ACCUMULATES:
+            source = batches(data.train, args.batch_size, epoch=epoch, start=done)
+        if ACCUMULATES:
+            start = done * ACCUMULATION
+            source = batches(data.train, args.batch_size, epoch=epoch, start=start)
+            source = groups(source, ACCUMULATION)
+        bar = {"total": steps, "initial": done, "leave": False, "disable": None}
+        for batch in tqdm(source, f"epoch {epoch + 1}", **bar):
+            if PLATEAU:
+                rate = rates[at.step] * watchers["plateau"].scale
+                model.optimizer.learning_rate = rate
+            if not PLATEAU:
+                model.optimizer.learning_rate = rate = rates[at.step]
+            if ACCUMULATES:
+                at.sums.update(accumulated_step(model, gather, batch))
+            if not ACCUMULATES:
+                at.sums.update(train_step(model, batch))
+            at.step += 1
+            if STEPS:
+                if at.step % CHECKPOINT_STEPS == 0 and at.step % steps:
+                    at.seconds = time.perf_counter() - began
+                    checkpoint()
+            if interrupt.asked and at.step % steps:
+                at.seconds = time.perf_counter() - began
+                checkpoint()
+                return 130
+        seconds = round(time.perf_counter() - began, 3)
+        row = {"epoch": epoch + 1, "learning_rate": rate, "seconds": seconds}
+        row |= {name: at.sums[name] / at.sums["images"] for name in FIGURES}
+        at.seconds, at.sums = 0.0, Counter()
+        if EMA:
+            weights = use_averages(model)
+        if VALIDATES:
+            if data.validation:
+                if HEADS:
+                    row |= evaluate(network, data.validation, args.batch_size)
+                if not HEADS:
+                    row |= evaluate(model, data.validation, args.batch_size)
+        if BEST:
+            if watchers["best"].improves(row):
+                save_weights(args.run / "best.weights.h5", model)
+        if STOPS:
+            if not RESTORES:
+                watchers["early_stop"].improves(row)
+            if RESTORES:
+                if watchers["early_stop"].improves(row):
+                    save_weights(args.run / RESTORED, model)
+        if EMA:
+            model.set_weights(weights)
+        if PLATEAU:
+            watchers["plateau"].update(row)
+        at.rows.append(row)
+        print(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        write_table(args.run / "metrics.csv", at.rows)
+        if not EVERY:
+            checkpoint()
+        if EVERY:
+            last = epoch + 1 == args.epochs or interrupt.asked
+            if last or (epoch + 1) % CHECKPOINT_EPOCHS == 0:
+                checkpoint()
+        if interrupt.asked:
+            return 130
+    if EMA:
+        use_averages(model)
+    if RESTORES:
+        model.load_weights(args.run / RESTORED)
+    if not SAVES:
+        with replacing(args.run / "final.weights.h5") as path:  # without the optimiser
+            keras.Model(model.inputs, model.outputs).save_weights(path)
+    if SAVES:
+        save_weights(args.run / "final.weights.h5", model)
+    if TABLES:
+        if part := data.test or data.validation:
+            if HEADS:
+                counts = count_taken(network, part, args.batch_size)
+            if not HEADS:
+                counts = count_taken(model, part, args.batch_size)
+            if PER_CLASS:
+                rows = class_rows(counts, CLASSES)
+                write_table(args.run / "per_class.csv", rows)
+            if CONFUSION:
+                rows = confusion_rows(counts, CLASSES)
+                write_table(args.run / "confusion.csv", rows)
+    return 0
+
+
 def main() -> None:
-    """Read the command line, and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="where the images lie")
-    parser.add_argument(
-        "--run", type=Path, default=Path(__file__).parent, help="where results go"
-    )
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
-    parser.add_argument("--device", default="", help="gpu:0, or several: gpu:0,gpu:1")
-    parser.add_argument("--weights", type=Path, help="start from this weight file")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint"
-    )
-    args = parser.parse_args()
+    """Train as the command line says."""
+    args = arguments()
     keras.utils.set_random_seed(SEED)
     if MIXED:
         keras.config.set_dtype_policy(PRECISION)
@@ -253,7 +267,7 @@ def main() -> None:
                 model = make_model(args, balanced(data.train.labels, len(CLASSES)))
             if not BALANCED:
                 model = make_model(args)
-            done = fit(model, data, args)
+            status = train(model, data, args)
     except (DataError, RunError, OSError) as error:
         sys.exit(f"error: {error}")
-    sys.exit(0 if done else 130)
+    sys.exit(status)

@@ -3,6 +3,9 @@
 import keras
 from keras import ops
 
+# What a generated file has not: an option's lines are there where the recipe has it on.
+AMSGRAD = CENTERED = MOMENTUM = NESTEROV = True
+
 
 class Sgd(keras.optimizers.SGD):
     """Momentum outside of which the rate stands: a new rate acts on all of it."""
@@ -10,7 +13,9 @@ class Sgd(keras.optimizers.SGD):
     def update_step(self, gradient, variable, learning_rate):
         velocity = self.momentums[self._get_variable_index(variable)]
         self.assign(velocity, self.momentum * velocity + gradient)
-        step = gradient + self.momentum * velocity if self.nesterov else velocity
+        step = velocity
+        if NESTEROV:
+            step = gradient + self.momentum * velocity
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * step)
 
 
@@ -23,7 +28,7 @@ class Adam(keras.optimizers.Adam):
         step = ops.cast(self.iterations + 1, variable.dtype)
         self.assign_add(m, (gradient - m) * (1 - self.beta_1))
         self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
-        if self.amsgrad:
+        if AMSGRAD:
             largest = self._velocity_hats[index]
             self.assign(largest, ops.maximum(largest, v))
             v = largest
@@ -40,12 +45,12 @@ class RmsProp(keras.optimizers.RMSprop):
         mean = self._velocities[index]
         self.assign_add(mean, (ops.square(gradient) - mean) * (1 - self.rho))
         variance = mean
-        if self.centered:
+        if CENTERED:
             average = self._average_gradients[index]
             self.assign_add(average, (gradient - average) * (1 - self.rho))
             variance = mean - ops.square(average)
         step = gradient / (ops.sqrt(variance) + self.epsilon)
-        if self.momentum:
+        if MOMENTUM:
             velocity = self._momentums[index]
             self.assign(velocity, self.momentum * velocity + step)
             step = velocity

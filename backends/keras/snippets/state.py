@@ -1,73 +1,43 @@
-"""What training goes on from."""
+"""What training goes on from, in a file."""
 
 import json
-from dataclasses import asdict, dataclass, field
+import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from cnnspec.train.snippets.records import replacing
+from cnnspec.train.snippets.records import RunError, checkpoints, replacing
 
 
-class Sums(dict[str, float]):
-    """Sums of figures over images, and how many these are."""
-
-    def add(self, means: dict[str, float], images: int) -> None:
-        """Add what is the mean over so many images."""
-        for name, mean in means.items():
-            self[name] = self.get(name, 0.0) + float(mean) * images
-        self["images"] = self.get("images", 0) + images
-
-    def means(self) -> dict[str, float]:
-        """Means over all images."""
-        return {
-            name: total / self["images"]
-            for name, total in self.items()
-            if name != "images"
-        }
-
-
-@dataclass
-class State:
-    """Where training stands, beside the variables."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    sums: Sums = field(default_factory=Sums)
-    rows: list[dict[str, float]] = field(default_factory=list)
-    watchers: dict[str, dict[str, float]] = field(default_factory=dict)
-
-
-def variables(model: keras.Model) -> list[keras.Variable]:
-    """All that training changes: weights, the state of dropout, of the optimiser."""
-    return [*model.variables, *model.optimizer.variables]
-
-
-def save_state(path: Path, model: keras.Model, state: State) -> None:
-    """Write a checkpoint."""
-    arrays = [ops.convert_to_numpy(variable) for variable in variables(model)]
+def save(path: Path, model: keras.Model, progress: dict[str, Any]) -> None:
+    """Write how far training is, and all of its variables, dropout's seeds too."""
+    variables = [*model.variables, *model.optimizer.variables]
+    arrays = map(ops.convert_to_numpy, variables)
     with replacing(path) as part, part.open("wb") as file:
-        np.savez(file, *arrays, state=np.array(json.dumps(asdict(state))))
+        np.savez(file, *arrays, progress=json.dumps(progress))
 
 
-def load_state(path: Path, model: keras.Model) -> State:
-    """Go on from a checkpoint: nothing is changed if it is broken."""
-    wanted = variables(model)
-    with np.load(path) as file:
-        arrays = [file[f"arr_{i}"] for i in range(len(wanted))]
-        state = State(**json.loads(str(file["state"])))
-        state.sums = Sums(state.sums)
-    for variable, array in zip(wanted, arrays, strict=True):
-        variable.assign(array)
-    return state
+def load_newest(folder: Path, model: keras.Model) -> dict[str, Any]:
+    """Go on from the newest checkpoint that is whole; returns how far training was."""
+    variables = [*model.variables, *model.optimizer.variables]
+    for path in checkpoints(folder):
+        try:
+            with np.load(path) as file:  # which has a checksum of each array
+                arrays = [file[f"arr_{i}"] for i in range(len(variables))]
+                progress = json.loads(str(file["progress"]))
+        except Exception as error:  # a damaged file raises nearly anything
+            print(f"warning: {path} is broken: {error}", file=sys.stderr)
+            continue
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+        return progress
+    raise RunError(f"no checkpoint in {folder} can be read")
 
 
 def save_weights(path: Path, model: keras.Model) -> None:
-    """Write the weights alone."""
-    bare = keras.Model(model.inputs, model.outputs)  # without the optimiser's
+    """Write the weights, without what belongs to the optimiser."""
     with replacing(path) as part:
-        bare.save_weights(part)
+        keras.Model(model.inputs, model.outputs).save_weights(part)

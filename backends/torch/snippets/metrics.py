@@ -8,15 +8,9 @@ import torch
 FIGURES = ["loss"]  # the recipe's take their place
 
 
-def no_sums(device: torch.device) -> torch.Tensor:
-    """Sums over no images: of `FIGURES`, and their number."""
-    return torch.zeros(len(FIGURES) + 1, dtype=torch.float64, device=device)
-
-
-def means(sums: torch.Tensor, prefix: str = "") -> dict[str, float]:
-    """`FIGURES`, from sums over images and the number of these."""
-    *totals, images = sums.tolist()
-    return {prefix + name: x / images for name, x in zip(FIGURES, totals, strict=True)}
+def means(sums: torch.Tensor, images: int, prefix: str = "") -> dict[str, float]:
+    """`FIGURES`, from sums over images."""
+    return {prefix + k: x / images for k, x in zip(FIGURES, sums.tolist(), strict=True)}
 
 
 def confusion_rows(

@@ -1,17 +1,13 @@
-"""The state of training: in memory, in checkpoints, and weights in files."""
+"""The state of training in checkpoints, and weights in files."""
 
+import sys
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import nn
 
-from cnnspec.train.snippets.records import (
-    RunError,
-    load_newest,
-    replacing,
-)
+from cnnspec.train.snippets.records import checkpoints, replacing
 
 
 def save(state: dict[str, Any], path: Path) -> None:
@@ -23,30 +19,23 @@ def save(state: dict[str, Any], path: Path) -> None:
             raise error.__context__ or error from None
 
 
-def load(path: Path) -> dict[str, Any]:
-    """A state that `save` wrote."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
-
-
 def load_weights(model: nn.Module, path: Path) -> None:
     """Give a model the weights in a file."""
     try:
-        model.load_state_dict(load(path))
-    except (RuntimeError, UnpicklingError, TypeError) as error:
-        raise RunError(f"{path} has no weights of this network: {error}") from None
+        model.load_state_dict(torch.load(path, "cpu", weights_only=True))
+    except Exception as error:  # a damaged file raises nearly anything
+        sys.exit(f"error: {path} has no weights of this network: {error}")
 
 
-def resume(folder: Path, stateful: dict[str, Any], size: list[int]) -> Any:
-    """Go on from the newest checkpoint, if there is one; returns its own state."""
-    state = load_newest(folder, load)
-    if state is None:
-        return None
-    try:
+def resume(folder: Path, stateful: dict[str, Any]) -> Any:
+    """Go on from the newest checkpoint that can be read; returns what is left of it."""
+    for path in checkpoints(folder):
+        try:
+            state = torch.load(path, "cpu", weights_only=True)
+        except Exception as error:  # a damaged file raises nearly anything
+            print(f"warning: {path} is broken: {error}", file=sys.stderr)
+            continue
         for name, part in stateful.items():
             part.load_state_dict(state[name])
-    except (KeyError, RuntimeError, ValueError):
-        raise RunError(f"{folder} is of another recipe") from None
-    if state["size"] != size:
-        raise RunError(f"{folder} is of other data, or batches of another size")
-    return state["progress"]
+        return state["progress"]
+    sys.exit(f"error: {folder} has no checkpoint that can be read")

@@ -3,7 +3,7 @@
 Every kind of data has images to train on, and may have images to validate on and to test on; a test image is
 never seen while training. Classes are whole numbers from 0. Where the data name classes (folders, a
 manifest), their order is that of the spec's `labels`, or else alphabetical. Paths are relative to the folder
-in which training runs.
+in which training runs. Files that cannot be read as images are named and left out.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -23,7 +23,8 @@ class _Data(Tagged):
     puts black around it and refuses one that is larger, `exact` refuses every other size.
 
     `channels: convert` makes grey images of colours (0.299·R + 0.587·G + 0.114·B) and colours of grey ones
-    (three times the same) where the input asks for it, and leaves alpha out; `exact` refuses them.
+    (three times the same) where the input asks for it, and puts what is transparent on white; `exact` refuses
+    them.
     """
 
     fit: Literal["stretch", "crop", "pad", "exact"] = "stretch"
@@ -36,7 +37,10 @@ class _Data(Tagged):
 
 
 class _Published(_Data):
-    """`folder` is where the files lie as they are published."""
+    """`folder` is where the files lie as they are published.
+
+    Without it they are looked for in /usr/share/datasets and in the user's cache, and else downloaded there.
+    """
 
     main = "folder"
     classes: ClassVar[int]
@@ -65,14 +69,14 @@ class FashionMnist(_Published):
 
 
 class Cifar10(_Published):
-    """CIFAR-10: 50,000 + 10,000 images, 3×32×32, 10 classes, in the binary version."""
+    """CIFAR-10: 50,000 + 10,000 images, 3×32×32, 10 classes, in the binary or the Python version."""
 
     kind = "cifar10"
     classes = 10
 
 
 class Cifar100(_Published):
-    """CIFAR-100: 50,000 + 10,000 images, 3×32×32, 100 (fine) classes, in the binary version."""
+    """CIFAR-100: 50,000 + 10,000 images, 3×32×32, 100 (fine) classes, in the binary or the Python version."""
 
     kind = "cifar100"
     classes = 100
@@ -102,7 +106,7 @@ class Csv(_Parts):
     """Manifests: CSV files with a header and one image per line.
 
     `image` is the column with the path of the image, relative to the manifest, `label` the one with its
-    class.
+    class: a name, or a whole number from 0 where all of them are.
     """
 
     kind = "csv"

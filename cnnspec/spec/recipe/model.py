@@ -183,7 +183,8 @@ class Recipe(Strict):
     A `monitor` is `loss` or the name of a metric, of the training images, or with `validation_` in front of
     the ones held out: `validation_loss`, `validation_accuracy`, `validation_top_5`. A loss is better when
     lower, a metric when higher. Figures of training images are means over an epoch, of each as it was trained
-    on; the others are computed at the end of the epoch, with the network as in inference.
+    on; the others are computed at the end of the epoch, with the network as in inference, their loss being
+    the loss of the main output, smoothed and weighted in the same way.
 
     `seed` decides all that is drawn: first weights, order, augmentation, dropout. One framework repeats its
     own run; across frameworks only the first weights are the same.

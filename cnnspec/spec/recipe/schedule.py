@@ -91,7 +91,7 @@ class Polynomial(_Schedule):
 class Restarts(Section):
     """The cosine anew, first after `every` epochs; each round is `growth` times as long as the last.
 
-    The highest rate of each round is `decay` times that of the last.
+    Rounds begin when the warm-up ends. The highest rate of each round is `decay` times that of the last.
     """
 
     main = "every"

@@ -76,7 +76,8 @@ def load(source: Batches, start: int) -> Iterator[Batch]:
     import grain
 
     logging.disable(logging.NOTSET)
-    ahead = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
+    threads = source.part.threads
+    ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 2)
     dataset = grain.MapDataset.source(source).slice(slice(start, None))
     batches = iter(dataset.to_iter_dataset(ahead))
     try:

@@ -1,5 +1,6 @@
 """Images in files, which are decoded when they are needed."""
 
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,8 @@ class Files(Part):
         self.files, self.labels, self.channels = files, labels, channels
         self.heights_and_widths = sizes
         self.broken: dict[int, str] = {}
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # as torchrun says
+        self.threads = min(16, max(2, (os.cpu_count() or 1) // processes))
 
     def read(self, indices: np.ndarray, replace: bool) -> tuple[Images, np.ndarray]:
         images, found = [], []
@@ -120,7 +123,8 @@ def look(file: str) -> Header | str:
     try:
         with Image.open(file) as image:
             height, width = image.height, image.width
-            if image.getexif().get(ORIENTATION, 1) >= 5:  # it lies on its side
+            may_lie = image.format != "PNG" or "exif" in image.info  # else it decodes
+            if may_lie and image.getexif().get(ORIENTATION, 1) >= 5:  # on its side
                 height, width = width, height
             channels = count_channels(image)
             format = image.format or ""

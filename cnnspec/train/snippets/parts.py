@@ -16,6 +16,7 @@ class Part:
     """Images and their classes, as whole numbers."""
 
     labels: np.ndarray
+    threads = 2  # that make batches of it at a time
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -69,6 +69,6 @@ def why(error: Exception, url: str) -> str:
         return f"{host} answers {response.status_code} {response.reason}"
     if isinstance(error, ValueError):
         return "what came is not the published file, its SHA-256 is another"
-    if getattr(error, "request", None) is not None:
-        return f"the connection to {host} failed"
-    return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"the connection to {host} failed"

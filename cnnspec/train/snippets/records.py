@@ -4,7 +4,7 @@ import csv
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write rows of equal columns as a CSV file."""
-    table: list[Iterable[object]] = [*rows[:1], *(row.values() for row in rows)]
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(table)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([*rows[:1], *(row.values() for row in rows)])
 
 
 def checkpoint_path(folder: Path, step: int, suffix: str) -> Path:

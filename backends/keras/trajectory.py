@@ -1,0 +1,157 @@
+"""Training steps through the functions of a generated `train.py`, and its weight files."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from cnnspec.backends.keras.layouts import Layouts
+from cnnspec.backends.keras.optimizer_text import optimizer_text
+from cnnspec.backends.keras.printer import print_program
+from cnnspec.backends.keras.run import build, computing
+from cnnspec.backends.keras.train import train_source
+from cnnspec.backends.keras.weights import Array, gradients_of, set_weights
+from cnnspec.graph import Graph
+from cnnspec.lower.backend import Precision, Weights
+from cnnspec.lower.fold import fold
+from cnnspec.lower.program import Program
+from cnnspec.lower.python import flat
+from cnnspec.spec.recipe.model import Recipe
+from cnnspec.train.backend import Step
+
+
+def write_weights(graph: Graph, weights: Weights, path: Path) -> None:
+    """Write a native weight file for the network with all of its heads."""
+    program = fold(graph)
+    with computing("float32"):
+        build(program, weights, training=True).save_weights(path)
+
+
+def read_weights(graph: Graph, path: Path) -> dict[str, Array]:
+    """The arrays of a native weight file, in canonical layout by their keys."""
+    program = fold(graph)
+    with computing("float32"):
+        model = build(program, training=True)
+        model.load_weights(path)
+    return canonical(model, Layouts(program))
+
+
+def canonical(model: Any, layouts: Layouts) -> dict[str, Array]:
+    """All parameters of a model, running statistics too, by their keys."""
+    from keras import ops
+
+    return gradients_of(model, layouts, {id(v): ops.convert_to_numpy(v) for v in model.weights})
+
+
+def trajectory(
+    graph: Graph,
+    weights: Weights,
+    recipe: Recipe,
+    batches: Sequence[tuple[Any, Any]],
+    precision: Precision,
+    steps_per_epoch: int,
+) -> Iterator[Step]:
+    """Train on `batches`, one step for each, with dropout off: the generated functions do it."""
+    program = fold(graph)
+    layouts = Layouts(program)
+    labels = np.concatenate([np.atleast_1d(classes) for _, classes in batches])
+    with computing(precision):
+        made = _executed(program, recipe)
+        model = _model(made, recipe, labels)
+        set_weights(model, layouts, weights)
+        rates = made["learning_rates"](recipe.epochs, steps_per_epoch)
+        step = _stepper(made, model, recipe)
+    for number, (images, classes) in enumerate(batches):
+        with computing(precision):
+            model.optimizer.learning_rate = rates[number]
+            nhwc = np.ascontiguousarray(np.asarray(images, precision).transpose(0, 2, 3, 1))
+            sums = step((nhwc, np.asarray(classes)))
+            yield Step(sums["loss"] / sums["images"], canonical(model, layouts))
+
+
+def generated_optimizer(program: Program, recipe: Recipe, variables: list[Any]) -> Any:
+    """The optimiser of the generated text, built for some variables."""
+    made = _executed(program, recipe)
+    printed = optimizer_text(recipe)
+    made["model"] = SimpleNamespace(trainable_variables=variables)
+    optimizer = eval(flat(printed.call), made)
+    optimizer.build(variables)
+    return optimizer
+
+
+def _model(made: dict[str, Any], recipe: Recipe, labels: Array) -> Any:
+    """The model that is trained, without dropout."""
+    from keras import layers
+
+    args = [SimpleNamespace(device="", weights=None)]
+    if recipe.loss.class_weights == "balanced":
+        args.append(made["balanced"](labels, len(made["CLASSES"])))
+    model = made["make_model"](*args)
+    for layer in model.layers:
+        if isinstance(layer, layers.Dropout):  # and what inherits from it
+            layer.rate = 0.0
+    return model
+
+
+def _stepper(made: dict[str, Any], model: Any, recipe: Recipe) -> Any:
+    """What takes a step with a batch, which is cut into as many as the recipe has."""
+    if recipe.gradient_accumulation == 1:
+        return lambda batch: made["train_step"](model, batch)
+    loss = model.loss[0] if isinstance(model.loss, list) else model.loss
+    gather = made["compiled"](type(model)(model.inputs, model.outputs), loss, model.optimizer.gather)
+
+    def step(batch: tuple[Array, Array]) -> dict[str, float]:
+        size = recipe.batch_size
+        parts = [tuple(each[first : first + size] for each in batch) for first in range(0, len(batch[0]), size)]
+        sums: dict[str, float] = made["accumulated_step"](model, gather, parts)
+        return sums
+
+    return step
+
+
+def _executed(program: Program, recipe: Recipe) -> dict[str, Any]:
+    """What `train.py` defines; tracebacks show its lines."""
+    text, printed = train_source(program, recipe), print_program(program, Layouts(program))
+    network = ModuleType("model")
+    _run(printed.text, f"<cnnspec {program.name} keras>", network.__dict__)
+    made: dict[str, Any] = {"__name__": "cnnspec_train", "__file__": "train.py"}
+    with _modules(model=network, data=_data(program)):
+        _run(text, f"<cnnspec {program.name} keras training>", made)
+    return made
+
+
+def _run(text: str, file: str, namespace: dict[str, Any]) -> None:
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    exec(compile(text, file, "exec"), namespace)
+
+
+def _data(program: Program) -> ModuleType:
+    """What stands for `data.py`: the batches are given."""
+    data = ModuleType("data")
+    classes = program.graph.outputs[0].node.shape.channels
+    data.__dict__.update(
+        CLASSES=[str(i) for i in range(classes)], Data=Any, DataError=ValueError, Part=Any, batches=None, load_data=None
+    )
+    return data
+
+
+@contextmanager
+def _modules(**modules: ModuleType) -> Iterator[None]:
+    """Modules that can be imported meanwhile."""
+    before = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module

@@ -1,0 +1,48 @@
+"""Several devices train as one does."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from keras_runs import environment, write_run
+from small_nets import small_net
+
+pytest.importorskip("tensorflow")
+
+TWO = """
+import runpy, sys
+from pathlib import Path
+import tensorflow as tf
+cpu, = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, str(Path(sys.argv[0]).parent))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def losses(script, run, devices):
+    command = [sys.executable, "-c", TWO, str(script), "--run", str(run), "--device", devices]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with (run / "metrics.csv").open() as file:
+        return np.array([[float(row["loss"]), float(row["accuracy"])] for row in csv.DictReader(file)])
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_two_devices_give_the_losses_of_one(accumulation, tmp_path):
+    net = small_net(
+        tmp_path,
+        optimizer={"adam": 0.01, "l2": 0.01},
+        clip={"global_norm": 0.5},
+        gradient_accumulation=accumulation,
+        epochs=5,
+        batch_size=10 // accumulation,
+    )
+    script = write_run(tmp_path / "code", net)  # 100 images: equal shares
+    one, two = (losses(script, tmp_path / name, device) for name, device in (("one", "cpu:0"), ("two", "cpu:0,cpu:1")))
+    np.testing.assert_allclose(two[:, 0], one[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(two[:, 1], one[:, 1], atol=1e-6)
+    assert one[-1, 0] < one[0, 0]

@@ -1,0 +1,112 @@
+"""Training in Keras that was interrupted goes on as if it had not been."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+from keras_runs import finish, start, write_run
+from small_nets import small_net
+
+pytest.importorskip("keras")
+h5py = pytest.importorskip("h5py")
+
+
+def arrays(path):
+    """All arrays of a weight file."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    assert found
+    return found
+
+
+def figures(run):
+    """The figures of a run, without the seconds."""
+    rows = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
+    return [[value for name, value in zip(rows[0], row, strict=True) if name != "seconds"] for row in rows]
+
+
+def assert_equal_runs(one, other):
+    assert figures(one) == figures(other)
+    mine, others = arrays(one / "final.weights.h5"), arrays(other / "final.weights.h5")
+    assert mine.keys() == others.keys()
+    for name in mine:
+        np.testing.assert_array_equal(mine[name], others[name])
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    """A recipe with all that has a state: momenta, averages, plateau, early stop, dropout, sums of an epoch."""
+    folder = tmp_path_factory.mktemp("script")
+    net = small_net(
+        folder,
+        "full",
+        optimizer={"nadam": 0.01, "l2": 1e-3},
+        schedule={"reduce_on_plateau": {"patience": 1, "monitor": "validation_loss", "min_delta": 1.0}},
+        ema=0.9,
+        early_stop={"patience": 30},
+        split=0.2,
+        epochs=3,
+        checkpoints={"steps": 3, "keep": 3, "best": "validation_accuracy"},
+        metrics=["accuracy", {"top_k": 2}, "per_class", "confusion_matrix"],
+    )
+    return write_run(folder / "code", net)
+
+
+@pytest.fixture(scope="module")
+def whole(script, tmp_path_factory):
+    run = tmp_path_factory.mktemp("whole")
+    status, _, err = finish(script, run)
+    assert status == 0, err
+    return run
+
+
+def killed(script, run, moment, number=signal.SIGKILL):
+    """Training that gets a signal some seconds after its first checkpoint."""
+    process = start(script, run)
+    limit = time.monotonic() + 120
+    while not list((run / "checkpoints").glob("step-*")) and process.poll() is None:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    time.sleep(moment)
+    process.send_signal(number)
+    process.communicate()
+    return process.returncode
+
+
+def test_a_run_leaves_its_results(whole):
+    names = {path.name for path in whole.iterdir()}
+    assert names == {"best.weights.h5", "early_stop.weights.h5", "checkpoints", "confusion.csv", "final.weights.h5", "metrics.csv", "per_class.csv"}
+    assert len(list((whole / "checkpoints").iterdir())) == 3
+    header, *rows = figures(whole)
+    assert header == ["epoch", "learning_rate", "loss", "accuracy", "top_2", *(f"validation_{n}" for n in ("loss", "accuracy", "top_2"))]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.15])
+def test_killed_and_resumed(script, whole, tmp_path, moment):
+    killed(script, tmp_path, moment)
+    status, _, err = finish(script, tmp_path, "--resume")
+    assert status == 0, err
+    assert_equal_runs(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", np.random.default_rng(0).uniform(0, 1.0, 20).tolist())
+def test_killed_at_many_moments(script, whole, tmp_path, moment):
+    killed(script, tmp_path, moment)
+    assert finish(script, tmp_path, "--resume")[0] == 0
+    assert_equal_runs(tmp_path, whole)
+
+
+def test_interrupted_with_a_broken_checkpoint(script, whole, tmp_path):
+    assert killed(script, tmp_path, 0.0, signal.SIGINT) == 130
+    newest = max((tmp_path / "checkpoints").glob("step-*"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 255
+    newest.write_bytes(content)
+    status, _, err = finish(script, tmp_path, "--resume")
+    if len(list((tmp_path / "checkpoints").iterdir())) > 1:
+        assert status == 0 and f"{newest.name} is broken" in err
+        assert_equal_runs(tmp_path, whole)
