@@ -206,17 +206,33 @@ class Net:
         return written
 
     def verify(
-        self, weights: Mapping[str, Any] | None = None, *, seed: int = 0, backends: Sequence[str] | None = None
+        self,
+        weights: Mapping[str, Any] | None = None,
+        *,
+        seed: int = 0,
+        backends: Sequence[str] | None = None,
+        train_steps: int = 0,
+        recipe: str = "",
     ) -> Verification:
         """Whether backends compute what the reference says, layer by layer, and the same gradients.
+
+        With `train_steps`, whether they train alike too: so many steps, by the spec's recipe, or by the one that
+        `recipe` names, or by `standard` if the spec has none.
 
         Images come from `seed`, and weights too unless they are given: ones that leave no layer without effect.
         `backends` names the ones to compare; without it, all that are installed are. Raises `SpecError` where these are
         not the network's weights, `MissingDependency` where a framework is asked for that is not installed.
         """
         from cnnspec.verify import verify
+        from cnnspec.verify.plan import plan
 
-        return verify(self.graph, weights, seed=seed, only=backends)
+        training = None
+        if train_steps:
+            chosen = self._recipe(recipe)
+            default = chosen or self._recipe("standard")
+            assert default, "the zoo has this recipe"
+            training = plan(default, chosen is not None, self.graph, train_steps)
+        return verify(self.graph, weights, seed=seed, only=backends, training=training)
 
     def __repr__(self) -> str:
         return f"<cnnspec.Net {self.name}: {self.graph.input.shape}, {len(self.graph.nodes)} layers>"

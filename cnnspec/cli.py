@@ -413,12 +413,16 @@ def verify(
     transfer: Annotated[
         str | None, typer.Option("--transfer", metavar="CASE", help="Verify the network under a transfer case.")
     ] = None,
+    train_steps: Annotated[
+        int, typer.Option("--train-steps", metavar="N", min=0, help="Train so many steps, and compare all of them.")
+    ] = 0,
+    recipe: RecipeOption = None,
     set_: SetOption = None,
     format: Annotated[ListFormat, typer.Option("--format", help="How it is printed.")] = ListFormat.text,
 ) -> None:
     """Prove that all backends compute the same.
 
-    Outputs are compared layer by layer, and the gradients of all parameters.
+    Outputs are compared layer by layer, and the gradients of all parameters; with `--train-steps`, training too.
     """
     import json
 
@@ -426,7 +430,8 @@ def verify(
 
     net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
     given = None if weights is None else net.load_weights(weights)
-    result = net.verify(given, seed=seed, backends=None if backends is None else _backends(backends))
+    names = None if backends is None else _backends(backends, bool(train_steps))
+    result = net.verify(given, seed=seed, backends=names, train_steps=train_steps, recipe=recipe or "")
     if format is ListFormat.json:
         print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
     else:
@@ -527,14 +532,17 @@ def _case(transfer: str | None) -> str:
     return transfer or ""
 
 
-def _backends(text: str) -> list[str]:
-    from cnnspec.verify.run import verifiable
+def _backends(text: str, training: bool) -> list[str]:
+    from cnnspec.verify.run import trainers, verifiable
 
     names = [name.strip() for name in text.split(",")]
     choices = verifiable()
     for name in names:
         if name not in choices:
             raise typer.BadParameter(f"`{name}` is none of {', '.join(choices)}", param_hint="--backends")
+    if training and len(set(trainers(names))) < 2:
+        message = f"training is compared between two of {', '.join(trainers(choices))}"
+        raise typer.BadParameter(message, param_hint="--backends")
     return names
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cnnspec.backends.keras.table import TABLE
 from cnnspec.graph import Graph
@@ -24,6 +24,7 @@ class _Backend:
     kinds: Collection[str] = TABLE.keys()
     precisions: tuple[Precision, ...] = ("float32", "float64")
     weights_suffix = ".weights.h5"
+    running_variance: Literal["biased", "unbiased"] = "biased"
 
     @property
     def packages(self) -> tuple[str, ...]:

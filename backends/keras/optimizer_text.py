@@ -1,4 +1,4 @@
-"""A recipe's optimiser as Keras code: Keras's own where its arguments reach the meaning, a subclass where they do not."""
+"""A recipe's optimiser as Keras code: Keras's own where its arguments reach the meaning, or a subclass."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def optimizer_text(recipe: Recipe) -> Printed:
     mixins, values = _additions(recipe)
     parts = []
     if mixins or values:
-        wanted += (
-            f"{SNIPPETS}.{'accumulate' if mixin == 'Accumulated' else 'optimizers'}:{mixin}" for mixin in mixins
-        )
+        wanted += (f"{SNIPPETS}.{'accumulate' if mixin == 'Accumulated' else 'optimizers'}:{mixin}" for mixin in mixins)
         parts.append(_joined([*mixins, base], values, optimizer.kind))
         base = "Optimizer"
     if optimizer.decoupled_weight_decay:

@@ -26,8 +26,21 @@ _LOOP = f"{SNIPPETS}.loop"
 _SCHEDULE = "cnnspec.train.snippets.schedule"
 _SWITCHES = (
     *("ACCUMULATES", "BALANCED", "BEST", "EMA", "EVERY", "HEADS", "KEEPS", "MIXED", "ONE_HOT", "PLATEAU"),
-    *("RESTORES", "STEPS", "STOPS", "TABLES", "WATCHES", "PER_CLASS", "CONFUSION", "VALIDATES", "AMSGRAD", "CENTERED",
-      "NESTEROV", "MOMENTUM", "SAVES"),
+    *(
+        "RESTORES",
+        "STEPS",
+        "STOPS",
+        "TABLES",
+        "WATCHES",
+        "PER_CLASS",
+        "CONFUSION",
+        "VALIDATES",
+        "AMSGRAD",
+        "CENTERED",
+        "NESTEROV",
+        "MOMENTUM",
+        "SAVES",
+    ),
 )
 _OWN = frozenset(("main", "train", "evaluate", "train_step", "compiled", "make_model", "make_optimizer", "targets"))
 
@@ -110,7 +123,8 @@ class _Printer:
 
     def _title(self) -> str:
         recipe = self.recipe
-        return f"Train {self.program.name}: {recipe.optimizer.kind}, {recipe.epochs} epochs, {recipe.batch_size} images a batch"
+        size = f"{recipe.batch_size} images a batch"
+        return f"Train {self.program.name}: {recipe.optimizer.kind}, {recipe.epochs} epochs, {size}"
 
     def constants(self) -> list[str]:
         """The recipe's numbers."""
@@ -149,7 +163,9 @@ class _Printer:
             return []
         metrics = self._metrics()
         optimizer = "optimizer: keras.Optimizer | None = None"
-        head = lines(call("def compiled", "model: keras.Model", "loss: keras.Loss", optimizer), 0, suffix=" -> keras.Model:")
+        head = lines(
+            call("def compiled", "model: keras.Model", "loss: keras.Loss", optimizer), 0, suffix=" -> keras.Model:"
+        )
         body = ['    """The model with a loss and the metrics that are watched."""']
         if self.heads:
             weights = ", ".join(literal(float(output.loss_weight)) for output in self.outputs)
@@ -221,7 +237,11 @@ class _Printer:
             "        model.load_weights(args.weights)",
             *(["    else:", "        init_weights(model)"] if initial else []),
             *self._loss(),
-            *(lines(_assign("model", call("compiled", "model", "loss", optimizer)), 4) if self.compiled() else self._compile(optimizer)),
+            *(
+                lines(_assign("model", call("compiled", "model", "loss", optimizer)), 4)
+                if self.compiled()
+                else self._compile(optimizer)
+            ),
             "    model.optimizer.build(model.trainable_variables)",
             "    return model",
         ]

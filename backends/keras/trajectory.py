@@ -6,6 +6,7 @@ import linecache
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from cnnspec.lower.fold import fold
 from cnnspec.lower.program import Program
 from cnnspec.lower.python import flat
 from cnnspec.spec.recipe.model import Recipe
+from cnnspec.spec.recipe.schedule import ReduceOnPlateau
 from cnnspec.train.backend import Step
 
 
@@ -58,7 +60,10 @@ def trajectory(
     precision: Precision,
     steps_per_epoch: int,
 ) -> Iterator[Step]:
-    """Train on `batches`, one step for each, with dropout off: the generated functions do it."""
+    """Train on `batches`, one step for each, with dropout off: the generated functions do it.
+
+    A schedule that reduces rates on a plateau watches the mean loss of each epoch's steps: nothing is evaluated here.
+    """
     program = fold(graph)
     layouts = Layouts(program)
     labels = np.concatenate([np.atleast_1d(classes) for _, classes in batches])
@@ -66,14 +71,44 @@ def trajectory(
         made = _executed(program, recipe)
         model = _model(made, recipe, labels)
         set_weights(model, layouts, weights)
-        rates = made["learning_rates"](recipe.epochs, steps_per_epoch)
+        rates = made["learning_rates"](max(recipe.epochs, ceil(len(batches) / steps_per_epoch)), steps_per_epoch)
         step = _stepper(made, model, recipe)
+        if model.optimizer.weight_decay is not None:  # Keras has a plain number of it in float32
+            model.optimizer.weight_decay = np.dtype(precision).type(model.optimizer.weight_decay)
+    plateau = _plateau(made, recipe)
+    epoch: list[float] = []
     for number, (images, classes) in enumerate(batches):
         with computing(precision):
-            model.optimizer.learning_rate = rates[number]
+            rate = rates[number] * (plateau.scale if plateau else 1.0)
+            model.optimizer.learning_rate = rate
             nhwc = np.ascontiguousarray(np.asarray(images, precision).transpose(0, 2, 3, 1))
             sums = step((nhwc, np.asarray(classes)))
-            yield Step(sums["loss"] / sums["images"], canonical(model, layouts))
+            loss = float(sums["loss"] / sums["images"])
+            weights = canonical(model, layouts)
+            averages = _averages(made, model, layouts) if recipe.ema else None
+        epoch.append(loss)
+        if len(epoch) == steps_per_epoch:
+            if plateau:
+                plateau.update({"loss": sum(epoch) / len(epoch)})
+            epoch = []
+        yield Step(loss, weights, rate, averages)
+
+
+def _plateau(made: dict[str, Any], recipe: Recipe) -> Any:
+    """What reduces rates on a plateau of the loss, if the recipe has it."""
+    if not isinstance(recipe.schedule, ReduceOnPlateau):
+        return None
+    watcher = made["make_watchers"]()["plateau"]
+    watcher.best = made["Best"]("loss", watcher.best.min_delta)
+    return watcher
+
+
+def _averages(made: dict[str, Any], model: Any, layouts: Layouts) -> dict[str, Array]:
+    """All parameters with running averages in place of the weights."""
+    weights = made["use_averages"](model)
+    found = canonical(model, layouts)
+    model.set_weights(weights)
+    return found
 
 
 def generated_optimizer(program: Program, recipe: Recipe, variables: list[Any]) -> Any:

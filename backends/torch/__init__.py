@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cnnspec.backends.torch.table import TABLE
 from cnnspec.graph import Graph
@@ -28,6 +28,7 @@ class Torch:
     extra = "torch"
     packages = ("torch",)
     weights_suffix = ".pt"
+    running_variance: Literal["biased", "unbiased"] = "unbiased"
     kinds = TABLE.keys()
     precisions: ClassVar[tuple[Precision, ...]] = ("float64", "float32")
 

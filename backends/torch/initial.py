@@ -32,7 +32,7 @@ def init_weights(graph: Graph, section: Initializers) -> Function:
     """The text of `init_weights(model)`."""
     made = _Statements()
     nodes = [node for node in graph.nodes if node.params and node.op.role not in ("norm", "activation")]
-    body = []
+    body: list[str] = []
     for classes, initializer, of_kind in _kinds(nodes, section):
         body += [
             f"        {'elif' if body else 'if'} isinstance(module, {classes}):",

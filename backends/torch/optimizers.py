@@ -38,7 +38,8 @@ def make_optimizer(recipe: Recipe) -> Function:
         text += _groups(optimizer.exclude)
         decayed = f'{{"params": decayed, "{key}": {literal(decay)}}}'
         rest = '{"params": rest, "decay": 0.0}' if beside else '{"params": rest}'
-        parameters = Group("[", (decayed, rest), "]")
+        text += ["    groups: list[dict[str, Any]] = [", f"        {decayed},", f"        {rest},", "    ]"]
+        parameters = "groups"
     else:
         text.append('    """The optimiser, with a rate that the schedule replaces."""')
         if beside:

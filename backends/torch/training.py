@@ -50,7 +50,6 @@ def trajectory(
     """Train on `batches`, each of which is a whole step.
 
     A schedule that reduces rates on a plateau watches the mean loss of each epoch's steps: nothing is evaluated here.
-    In float64, momentum and betas are rounded to float32, as Keras has them.
     """
     import torch
 
@@ -64,12 +63,13 @@ def trajectory(
     if hasattr(code, "freeze"):
         code.freeze(model)
     optimizer = code.make_optimizer(model)
-    if precision == "float64":
-        _round(optimizer)
     device = torch.device("cpu")
     watched = _plateau(code, recipe)
     loss_function = _loss(code, recipe, batches, graph.outputs[0].node.shape.channels)
     rates = code.learning_rates(max(recipe.epochs, ceil(len(batches) / steps_per_epoch)), steps_per_epoch)
+    average = None
+    if recipe.ema:
+        average = code.AveragedModel(model, multi_avg_fn=code.get_ema_multi_avg_fn(recipe.ema.decay))
     epoch: list[float] = []
     for step, (images, labels) in enumerate(batches):
         rate = rates[step] * (watched.scale if watched else 1.0)
@@ -78,7 +78,7 @@ def trajectory(
         batch = torch.tensor(images).to(dtype).permute(0, 2, 3, 1).numpy(), torch.tensor(labels).numpy()
         parts: Any = batch
         if recipe.gradient_accumulation > 1:
-            size = ceil(len(labels) / recipe.gradient_accumulation)
+            size = recipe.batch_size
             parts = [(batch[0][i : i + size], batch[1][i : i + size]) for i in range(0, len(labels), size)]
         scaler = [torch.amp.GradScaler("cpu")] if recipe.precision == "mixed_float16" else []
         with default_dtype(dtype):
@@ -89,8 +89,16 @@ def trajectory(
             if watched:
                 watched.update({watched.best.monitor: sum(epoch) / len(epoch)})
             epoch = []
-        state = model.state_dict()
-        yield Step(loss, {name: state[key(name)].detach().clone().numpy() for name in _names(graph)})
+        if average:
+            average.update_parameters(model)
+        averages = _arrays(average.module, graph) if average else None
+        yield Step(loss, _arrays(model, graph), rate, averages)
+
+
+def _arrays(model: Any, graph: Graph) -> dict[str, Any]:
+    """Copies of all parameters, by their keys."""
+    state = model.state_dict()
+    return {name: state[key(name)].detach().clone().numpy() for name in _names(graph)}
 
 
 @contextmanager
@@ -170,14 +178,3 @@ def _plateau(code: ModuleType, recipe: Recipe) -> Any:
     least = schedule.minimum / recipe.optimizer.learning_rate
     best = code.Best("loss", schedule.min_delta)
     return code.ReduceOnPlateau(best, schedule.factor, schedule.patience, schedule.cooldown, least)
-
-
-def _round(optimizer: Any) -> None:
-    """Give momentum and betas the values that they have in float32."""
-    import numpy as np
-
-    for group in optimizer.param_groups:
-        if "betas" in group:
-            group["betas"] = tuple(float(np.float32(beta)) for beta in group["betas"])
-        if "momentum" in group:
-            group["momentum"] = float(np.float32(group["momentum"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import CodeBackend, Precision, Weights
@@ -21,6 +21,10 @@ class Step(NamedTuple):
     """Before the step, the mean over its images; without decay."""
     weights: dict[str, Any]
     """After the step, all parameters in canonical layout by their keys, running statistics too."""
+    rate: float
+    """The learning rate."""
+    averages: dict[str, Any] | None = None
+    """Where the recipe has running averages, those of the weights after the step, likewise."""
 
 
 @runtime_checkable
@@ -29,6 +33,8 @@ class TrainingBackend(CodeBackend, Protocol):
 
     weights_suffix: str
     """Of its native weight files, `.pt`."""
+    running_variance: Literal["biased", "unbiased"]
+    """What a batch norm in training averages: the variance of a batch's n values, or n/(n − 1) times that."""
 
     def train_source(self, program: Program, recipe: Recipe) -> str:
         """The text of `train.py`, which imports what `model.py` and `data.py` define."""
@@ -53,6 +59,8 @@ class TrainingBackend(CodeBackend, Protocol):
     ) -> Iterator[Step]:
         """Train on `batches` of images (batch, channels, height, width) and classes, one step for each.
 
-        The functions of the generated `train.py` do it, with dropout off.
+        The functions of the generated `train.py` do it, with dropout off. A schedule that reduces rates on a plateau
+        watches the mean loss of each epoch's steps, whatever its monitor: nothing is evaluated here. Several may be
+        under way at once.
         """
         ...

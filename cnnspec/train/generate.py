@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cnnspec.diagnostics import Report
-from cnnspec.lower.backend import backends, check_support
+from cnnspec.lower.backend import MissingDependency, backends, check_support
 from cnnspec.lower.fold import fold
 
 if TYPE_CHECKING:
     from cnnspec.graph import Graph
     from cnnspec.spec.recipe import Recipe
+
+_PACKAGES = {"PIL": "pillow"}  # that are not called as what they install
 
 
 def build_files(graph: Graph, backend: str, recipe: Recipe | None) -> dict[str, bytes]:
@@ -32,6 +38,19 @@ def build_files(graph: Graph, backend: str, recipe: Recipe | None) -> dict[str, 
     return files
 
 
+def check_imports(files: dict[str, bytes], extra: str) -> None:
+    """Raise `MissingDependency` for a library that generated files import and that is not installed."""
+    own = {Path(name).stem for name in files}
+    for name, content in files.items():
+        for node in ast.walk(ast.parse(content)) if name.endswith(".py") else ():
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            for library in {full.partition(".")[0] for full in names} - own - sys.stdlib_module_names:
+                if find_spec(library) is None:
+                    raise MissingDependency(_PACKAGES.get(library, library), extra)
+
+
 def data_text(graph: Graph, recipe: Recipe) -> str:
     """The text of `data.py`."""
     from cnnspec.train.data_file import data_source
@@ -49,11 +68,10 @@ def sample_files(recipe: Recipe) -> dict[str, bytes]:
 
 def data_module(graph: Graph, recipe: Recipe) -> Any:
     """What `data.py` defines, as a module that is there already: the same text, run here."""
-    import sys
-    from types import ModuleType
-
+    text = data_text(graph, recipe)
+    check_imports({"data.py": text.encode()}, "torch")  # or `keras`, which has the same
     module = ModuleType("cnnspec_generated_data")
     module.__file__ = str(Path(__file__).with_name("data.py"))  # beside it lies the sample
     sys.modules[module.__name__] = module  # where dataclasses look for their module
-    exec(compile(data_text(graph, recipe), "<cnnspec data>", "exec"), module.__dict__)
+    exec(compile(text, "<cnnspec data>", "exec"), module.__dict__)
     return module

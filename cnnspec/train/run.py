@@ -23,7 +23,7 @@ from cnnspec.train.evaluation import Evaluation
 from cnnspec.train.events import Events
 from cnnspec.train.finish import Products, finish
 from cnnspec.train.folder import RUNS, new_folder, newest_run, read_record, write_files
-from cnnspec.train.generate import build_files
+from cnnspec.train.generate import build_files, check_imports
 from cnnspec.train.metrics import Row, read_metrics
 from cnnspec.train.process import Busy, train
 from cnnspec.train.settle import Choices, settle, settled_files
@@ -162,7 +162,9 @@ def start(
     first = start_weights(graph, recipe, weights, report) if recipe else None
     report.raise_errors()
     assert recipe is not None and first is not None, "what was not read is an error"
-    files = settled_files(graph.spec, recipe) | build_files(graph, backend, recipe)
+    code = build_files(graph, backend, recipe)
+    check_imports(code, found.extra)
+    files = settled_files(graph.spec, recipe) | code
     record = {
         "name": graph.name,
         "backend": backend,

@@ -38,6 +38,8 @@ class Comparison(NamedTuple):
     scale: float
     tolerance: float
     problem: str = ""
+    step: int = 0
+    """Of training, from 1; its `name` is then `loss`, a parameter's key, or `average of` one."""
 
     @property
     def agrees(self) -> bool:

@@ -9,6 +9,7 @@ from cnnspec.summary.columns import Column, fitted, side_by_side
 from cnnspec.verify.compare import Comparison, shown
 
 if TYPE_CHECKING:
+    from cnnspec.verify.plan import Plan
     from cnnspec.verify.result import Check, Verification
 
 _COLUMNS = (
@@ -42,6 +43,9 @@ def to_text(verification: Verification, width: int | None) -> str:
     notes += [f"cannot run: {reason}" for reason in dict.fromkeys(c.skipped for c in verification.checks if c.skipped)]
     if not any(check.what == "gradients" for check in verification.checks):
         notes.append("gradients: not compared, which needs two backends that have them")
+    if verification.training:
+        first, *more = verification.training.describe()
+        notes += [f"training: {first}", *(f"          {line}" for line in more)]
     return "\n".join([*title, "", *lines, *hidden, *([""] if notes else []), *notes])
 
 
@@ -55,9 +59,13 @@ def _cells(check: Check) -> dict[str, str]:
         "compared": f"{len(check.comparisons)} of {check.total}",
         "difference": f"{worst.difference:.1e}" if worst and comparable else "",
         "allowed": f"{worst.tolerance:.1e}" if worst and comparable else "",
-        "at": worst.name if worst else "",
+        "at": _place(worst) if worst else "",
         "verdict": _verdict(check),
     }
+
+
+def _place(comparison: Comparison) -> str:
+    return f"step {comparison.step}: {comparison.name}" if comparison.step else comparison.name
 
 
 def _verdict(check: Check) -> str:
@@ -76,6 +84,20 @@ def to_dict(verification: Verification) -> dict[str, Any]:
         "agrees": verification.agrees,
         "checks": [_check(check) for check in verification.checks],
         "left_out": [{"backend": name, "extra": extra} for name, extra in verification.left_out.items()],
+        "training": _training(verification.training) if verification.training else None,
+    }
+
+
+def _training(plan: Plan) -> dict[str, Any]:
+    return {
+        "recipe": plan.recipe.name,
+        "default": not plan.own,
+        "steps": plan.steps,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "epochs": plan.recipe.epochs,
+        "epochs_of_recipe": plan.epochs,
+        "images": plan.images,
+        "gradient_accumulation": plan.recipe.gradient_accumulation,
     }
 
 
@@ -100,6 +122,7 @@ def _comparison(comparison: Comparison | None) -> dict[str, Any] | None:
         return None
     span = comparison.node.span
     return {
+        "step": comparison.step,
         "name": comparison.name,
         "path": comparison.node.path,
         "op": comparison.node.op.kind,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cnnspec.diagnostics import Diagnostic, Source, Span
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import Precision
 from cnnspec.verify.compare import Comparison, shown
+from cnnspec.verify.plan import Plan
 
-What = Literal["outputs", "gradients"]
+What = Literal["outputs", "gradients", "training"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Check:
     """One backend in one precision: what it computes, against what another one does.
 
     `comparisons` are in the order in which a mistake spreads: from the input on for outputs, from the output back for
-    gradients. `total` counts what there is to compare, also where the backend does not show it. `error` says why there
+    gradients; for training step by step, the loss first and then parameters from the output back. `total` counts what there is to compare, also where the backend does not show it. `error` says why there
     is nothing to compare, `skipped` that the framework cannot run the network here, which is no disagreement.
     """
 
@@ -47,6 +48,13 @@ class Check:
         """The nearest to its tolerance, or the farthest beyond."""
         return max(self.comparisons, key=lambda c: c.used, default=None)
 
+    def failed(self, why: Exception | str) -> Check:
+        """The same with nothing to compare."""
+        if isinstance(why, Exception):
+            text = str(why).strip()
+            why = f"fails with {type(why).__name__}" + (f": {text.splitlines()[0]}" if text else "")
+        return replace(self, error=why)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Verification:
@@ -60,6 +68,8 @@ class Verification:
     images: int
     checks: Sequence[Check]
     left_out: dict[str, str]
+    training: Plan | None = None
+    """What was trained, if it was."""
 
     @property
     def agrees(self) -> bool:
@@ -92,7 +102,9 @@ def _diagnostic(check: Check, graph: Graph) -> Diagnostic:
         spec = graph.spec.root.span.source
         return Diagnostic("disagreement", f"{who} {check.error}", Span(spec, 0, 0))
     node = first.node
-    what = f"`{node.path}`" if check.what == "outputs" else f"the gradient of `{first.name}`"
+    what = {"outputs": f"`{node.path}`", "gradients": f"the gradient of `{first.name}`"}.get(check.what) or moment(
+        first
+    )
     reads = " and ".join(shown(tuple(shape)) for shape in node.input_shapes)
     label = f"reads {reads}, gives {shown(tuple(node.shape))}"
     message = f"{who} departs from {check.against} at {what}: {departure(first)}"
@@ -100,6 +112,14 @@ def _diagnostic(check: Check, graph: Graph) -> Diagnostic:
     help = f"{departed} of the {len(check.comparisons)} compared depart; this is the first"
     span = node.span or Span(Source(node.path, ""), 0, 0)
     return Diagnostic("disagreement", message, span, label, help=help, path=node.path)
+
+
+def moment(comparison: Comparison) -> str:
+    """What was compared in training."""
+    if comparison.name == "loss":
+        return f"the loss of step {comparison.step}"
+    *averaged, key = comparison.name.split(" of ")
+    return f"{'the average of ' if averaged else ''}`{key}` after step {comparison.step}"
 
 
 def departure(comparison: Comparison) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,12 @@ from cnnspec.lower.backend import (
     check_support,
     limit,
 )
+from cnnspec.train.backend import TrainingBackend
 from cnnspec.verify.compare import RELATIVE, ROUNDED_GRADIENT, SMALLEST, Comparison, compare, largest, tolerance
+from cnnspec.verify.plan import Plan
 from cnnspec.verify.result import Check, Verification
 from cnnspec.verify.sample import Sample, random, sample
+from cnnspec.verify.training import training_checks
 from cnnspec.weights.check import check_shapes
 from cnnspec.weights.mapping import Given, Weights
 
@@ -39,14 +42,17 @@ def verify(
     seed: int = 0,
     only: Sequence[str] | None = None,
     precisions: Sequence[Precision] = PRECISIONS,
+    training: Plan | None = None,
 ) -> Verification:
     """Compare backends on images that `seed` makes, and on weights that it makes too unless they are given.
 
     `only` names the backends; without it, all are asked that are installed. Gradients are compared where `precisions`
-    has float64. Raises `MissingDependency` where one that
+    has float64, training where there is a plan of it. Raises `ValueError` where fewer than two are asked that train.
+    Raises `MissingDependency` where one that
     is named is not, or none is; `SpecError` where the weights are not the network's, or a backend lacks one of its ops.
     """
     asked, left_out = choose(only)
+    trainers = _trainers(asked, only) if training else []
     report = Report()
     if weights is not None:
         given = weights if isinstance(weights, Weights) else Given(weights, {})
@@ -63,7 +69,9 @@ def verify(
     ]
     if "float64" in precisions:
         checks += _gradients([found for found in asked if isinstance(found, CodeBackend)], graph, drawn, seed)
-    return Verification(graph, seed, len(drawn.images), checks, left_out)
+    if training:
+        checks += _training(trainers, training, graph, drawn, seed, precisions)
+    return Verification(graph, seed, len(drawn.images), checks, left_out, training)
 
 
 def verifiable() -> list[str]:
@@ -87,6 +95,23 @@ def choose(only: Sequence[str] | None) -> tuple[list[Backend], dict[str, str]]:
     return asked, {name: error.extra for name, error in missing.items()}
 
 
+def trainers(names: Sequence[str]) -> list[str]:
+    """Those of these backends that train."""
+    known = backends()
+    return [name for name in names if isinstance(known[name].load(), TrainingBackend)]
+
+
+def _trainers(asked: Sequence[Backend], only: Sequence[str] | None) -> list[TrainingBackend]:
+    """Those that are asked and train. Raises `MissingDependency` where another one has to be installed first."""
+    found = [each for each in asked if isinstance(each, TrainingBackend)]
+    if len(found) < 2 and only is None:
+        for name in trainers(verifiable()):
+            backend(name)
+    if len(found) < 2:
+        raise ValueError(f"training is compared between two backends, of {' and '.join(trainers(verifiable()))}")
+    return found
+
+
 def _outputs(found: Backend, graph: Graph, drawn: Sample, precision: Precision) -> Check:
     """All layers that the backend shows, against the reference."""
     inference = graph.inference()
@@ -98,11 +123,11 @@ def _outputs(found: Backend, graph: Graph, drawn: Sample, precision: Precision) 
     except (SpecError, MissingDependency):
         raise
     except Exception as error:  # of whatever kind: the other backends can still be compared
-        return _failed(check, error)
+        return check.failed(error)
     if missing := {o.node.path for o in inference.outputs} - outputs.keys():
-        return _failed(check, f"shows no output `{min(missing)}`")
+        return check.failed(f"shows no output `{min(missing)}`")
     if unknown := outputs.keys() - {node.path for node in inference.nodes}:
-        return _failed(check, f"shows `{min(unknown)}`, which is no layer of the network")
+        return check.failed(f"shows `{min(unknown)}`, which is no layer of the network")
     rounded = _rounded(found, inference, precision)
     comparisons = [
         _layer(node, outputs[node.path], drawn, "float32" if node.index in rounded else precision)
@@ -161,15 +186,15 @@ def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: 
     for found in others:
         check = Check(found.name, "float64", "gradients", base.name, len(owners))
         if isinstance(expected, Exception):
-            yield _failed(replace(check, backend=base.name, against=found.name), expected)
+            yield replace(check, backend=base.name, against=found.name).failed(expected)
             return
         result = _gradient(found, graph, drawn, cotangents)
         if isinstance(result, Exception):
-            yield _failed(check, result)
+            yield check.failed(result)
         elif lacking := [
             (n, k) for n, g in ((found.name, result), (base.name, expected)) for k in owners if k not in g
         ]:
-            yield _failed(check, "cannot be compared: {} has no gradient of `{}`".format(*lacking[0]))
+            yield check.failed("cannot be compared: {} has no gradient of `{}`".format(*lacking[0]))
         else:
             floor = SMALLEST * max(largest(expected[key]) for key in owners)
             scales = {key: max(largest(expected[key]), floor) for key in owners}
@@ -178,6 +203,26 @@ def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: 
                 for key, node in owners.items()
             ]
             yield replace(check, comparisons=comparisons)
+
+
+def _training(
+    asked: Sequence[TrainingBackend],
+    plan: Plan,
+    graph: Graph,
+    drawn: Sample,
+    seed: int,
+    precisions: Sequence[Precision],
+) -> Iterator[Check]:
+    """Losses and parameters after every step, in each precision in which all frameworks can run the network."""
+    *others, base = asked
+    for precision in precisions:
+        lacking = [reason for found in asked if (reason := _lacking(found, graph, precision))]
+        if lacking:
+            for found in others:
+                yield Check(found.name, precision, "training", base.name, plan.steps, skipped=lacking[0])
+            continue
+        rounded = any(limit(found, node.canonical(), precision) for found in asked for node in graph.nodes)
+        yield from training_checks(asked, plan, graph, drawn.weights, seed, [precision], rounded)
 
 
 def _gradient(
@@ -189,10 +234,3 @@ def _gradient(
         raise
     except Exception as error:
         return error
-
-
-def _failed(check: Check, why: Exception | str) -> Check:
-    if isinstance(why, Exception):
-        text = str(why).strip()
-        why = f"fails with {type(why).__name__}" + (f": {text.splitlines()[0]}" if text else "")
-    return replace(check, error=why)

@@ -8,7 +8,7 @@ from pathlib import Path
 from cnnspec.backends.keras import BACKEND
 from cnnspec.lower.fold import fold
 
-DATA = '''
+DATA = """
 from typing import NamedTuple
 import numpy as np
 
@@ -34,7 +34,7 @@ def batches(part, batch_size, *, epoch=None, start=0, rank=0, world=1):
     for first in range(start * batch_size, len(order), batch_size):
         mine = order[first:first + batch_size]
         yield part.images[mine], part.labels[mine]
-'''
+"""
 
 
 def write_run(folder: Path, net, count: int = 100) -> Path:
@@ -54,9 +54,7 @@ def environment(**more: str) -> dict[str, str]:
 def start(script: Path, run: Path, *arguments: str, **more: str) -> subprocess.Popen:
     """Training in a process."""
     command = [sys.executable, str(script), "--run", str(run), *arguments]
-    return subprocess.Popen(
-        command, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(script: Path, run: Path, *arguments: str, **more: str) -> tuple[int, str, str]:

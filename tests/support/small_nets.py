@@ -29,13 +29,21 @@ LAYERS = {
         {"dense": 5, "name": "fc"},
     ],
 }
-HEADS = {"side": {"from": "c1", "training_only": True, "loss_weight": 0.3, "layers": ["flatten", {"dense": 5, "name": "fc"}]}}
+HEADS = {
+    "side": {"from": "c1", "training_only": True, "loss_weight": 0.3, "layers": ["flatten", {"dense": 5, "name": "fc"}]}
+}
 
 
 def small_net(folder: Path, layers: str = "plain", heads: bool = False, **sections) -> cnnspec.Net:
     """The network; `sections` are those of its recipe."""
     recipe = {"optimizer": {"sgd": 0.1}, "epochs": 4, "batch_size": 12} | sections
-    spec = {"cnnspec": 1, "name": "small", "input": {"channels": 2, "size": 8}, "layers": LAYERS[layers], "train": recipe}
+    spec = {
+        "cnnspec": 1,
+        "name": "small",
+        "input": {"channels": 2, "size": 8},
+        "layers": LAYERS[layers],
+        "train": recipe,
+    }
     if heads:
         spec["outputs"] = HEADS
     path = folder / "small.yaml"

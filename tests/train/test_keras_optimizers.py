@@ -67,7 +67,9 @@ def with_keras(folder, recipe_rates, **sections):
     first, gradients = numbers()
     net = small_net(folder, **sections)
     with computing("float64"):
-        variables = [keras.Variable(value, name=name) for value, name in zip(first, ("kernel", "bias", "kernel"), strict=True)]
+        variables = [
+            keras.Variable(value, name=name) for value, name in zip(first, ("kernel", "bias", "kernel"), strict=True)
+        ]
         optimizer = generated_optimizer(fold(net.graph), net.recipe, variables)
         for rate, given in zip(recipe_rates, gradients, strict=True):
             optimizer.learning_rate = rate

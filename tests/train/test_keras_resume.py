@@ -62,11 +62,11 @@ def whole(script, tmp_path_factory):
     return run
 
 
-def killed(script, run, moment, number=signal.SIGKILL):
-    """Training that gets a signal some seconds after its first checkpoint."""
+def killed(script, run, moment, number=signal.SIGKILL, checkpoints=1):
+    """Training that gets a signal some seconds after so many checkpoints."""
     process = start(script, run)
     limit = time.monotonic() + 120
-    while not list((run / "checkpoints").glob("step-*")) and process.poll() is None:
+    while len(list((run / "checkpoints").glob("step-*"))) < checkpoints and process.poll() is None:
         assert time.monotonic() < limit
         time.sleep(0.01)
     time.sleep(moment)
@@ -77,14 +77,29 @@ def killed(script, run, moment, number=signal.SIGKILL):
 
 def test_a_run_leaves_its_results(whole):
     names = {path.name for path in whole.iterdir()}
-    assert names == {"best.weights.h5", "early_stop.weights.h5", "checkpoints", "confusion.csv", "final.weights.h5", "metrics.csv", "per_class.csv"}
+    assert names == {
+        "best.weights.h5",
+        "early_stop.weights.h5",
+        "checkpoints",
+        "confusion.csv",
+        "final.weights.h5",
+        "metrics.csv",
+        "per_class.csv",
+    }
     assert len(list((whole / "checkpoints").iterdir())) == 3
     header, *rows = figures(whole)
-    assert header == ["epoch", "learning_rate", "loss", "accuracy", "top_2", *(f"validation_{n}" for n in ("loss", "accuracy", "top_2"))]
+    assert header == [
+        "epoch",
+        "learning_rate",
+        "loss",
+        "accuracy",
+        "top_2",
+        *(f"validation_{n}" for n in ("loss", "accuracy", "top_2")),
+    ]
     assert [row[0] for row in rows] == ["1", "2", "3"]
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.15])
+@pytest.mark.parametrize("moment", [0.1])
 def test_killed_and_resumed(script, whole, tmp_path, moment):
     killed(script, tmp_path, moment)
     status, _, err = finish(script, tmp_path, "--resume")
@@ -101,12 +116,12 @@ def test_killed_at_many_moments(script, whole, tmp_path, moment):
 
 
 def test_interrupted_with_a_broken_checkpoint(script, whole, tmp_path):
-    assert killed(script, tmp_path, 0.0, signal.SIGINT) == 130
+    assert killed(script, tmp_path, 0.0, signal.SIGINT, checkpoints=2) == 130
     newest = max((tmp_path / "checkpoints").glob("step-*"))
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 255
     newest.write_bytes(content)
     status, _, err = finish(script, tmp_path, "--resume")
-    if len(list((tmp_path / "checkpoints").iterdir())) > 1:
-        assert status == 0 and f"{newest.name} is broken" in err
-        assert_equal_runs(tmp_path, whole)
+    assert status == 0, err
+    assert f"{newest.name} is broken" in err
+    assert_equal_runs(tmp_path, whole)

@@ -263,6 +263,15 @@ def test_a_framework_that_is_not_installed(plain, monkeypatch, capfd):
     assert [path.name for path in plain.iterdir()] == ["plain.yaml"]
 
 
+def test_a_library_of_the_code_that_is_not_installed(plain, monkeypatch, capfd):
+    from cnnspec.train import generate
+
+    monkeypatch.setattr(generate, "find_spec", lambda name: None if name == "PIL" else name)
+    assert command("train", "plain.yaml") == 3
+    assert "`pillow` is not installed" in capfd.readouterr().err
+    assert [path.name for path in plain.iterdir()] == ["plain.yaml"]
+
+
 @pytest.mark.parametrize("option", [["--epochs", "3"], ["--data", "mnist"], ["--weights", "w"], ["--set", "a=1"]])
 def test_a_run_goes_on_as_it_was_begun(plain, capfd, option):
     assert command("train", "plain.yaml", "--resume", *option) == 2

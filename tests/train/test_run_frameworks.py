@@ -46,7 +46,7 @@ def run(*command, folder):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["torch", "keras"])
+@pytest.fixture(scope="module", params=["torch", pytest.param("keras", marks=pytest.mark.slow)])
 def trained(request, tmp_path_factory):
     """A run by the command line, with what it printed."""
     pytest.importorskip("torch" if request.param == "torch" else "tensorflow")
@@ -110,6 +110,7 @@ def test_the_folder_trains_where_cnnspec_is_not_installed(trained, tmp_path):
     assert list(copy.glob("final.*"))
 
 
+@pytest.mark.slow
 def test_weights_go_on_in_the_other_framework(trained, tmp_path, monkeypatch, capfd):
     folder, backend, _ = trained
     other = {"torch": "keras", "keras": "torch"}[backend]

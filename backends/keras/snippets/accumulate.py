@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from itertools import islice
 
 import keras
-import numpy as np
-from keras import ops
 
 
 class Gather(keras.optimizers.Optimizer):

@@ -1,3 +1,4 @@
+# ruff: noqa: F821, SIM102
 """The loop that trains, with every option that a recipe may have.
 
 A generated file has what is left where the switches are settled: `if ACCUMULATES:` and
@@ -26,6 +27,7 @@ from cnnspec.backends.keras.snippets.state import (
     save,
     save_weights,
 )
+from cnnspec.backends.keras.snippets.tables import class_rows, confusion_rows
 from cnnspec.train.snippets.records import (
     Interrupt,
     RunError,
@@ -33,7 +35,6 @@ from cnnspec.train.snippets.records import (
     replacing,
     write_table,
 )
-from cnnspec.backends.keras.snippets.tables import class_rows, confusion_rows
 
 
 def targets(labels: np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ class WeightedCrossEntropy(keras.losses.Loss):
         losses = keras.losses.categorical_crossentropy(
             y_true, y_pred, from_logits=True, label_smoothing=self.label_smoothing
         )
-        return losses * ops.sum(y_true * ops.convert_to_tensor(self.weights), axis=-1)
+        weights = ops.convert_to_tensor(self.weights, y_true.dtype)
+        return losses * ops.sum(y_true * weights, axis=-1)
 
 
 def balanced(labels: np.ndarray, classes: int) -> list[float]:
