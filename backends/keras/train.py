@@ -234,7 +234,7 @@ class _Printer:
             '    if "," in args.device:',
             "        model = Mirrored(model.inputs, model.outputs)",
             "    if args.weights:",
-            "        model.load_weights(args.weights)",
+            "        load_weights(model, args.weights)",
             *(["    else:", "        init_weights(model)"] if initial else []),
             *self._loss(),
             *(

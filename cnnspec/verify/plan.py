@@ -13,11 +13,11 @@ from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
 from cnnspec.ops import Vector
 from cnnspec.spec.recipe import Recipe
-from cnnspec.spec.recipe.schedule import Schedule
+from cnnspec.spec.recipe.schedule import Cosine, MultiStep, Polynomial, ReduceOnPlateau, Schedule
+from cnnspec.spec.recipe.schedule import Step as StepDecay
 from cnnspec.verify.sample import Array, batch, random
 
 _FEWEST = 4  # images that go through a batch norm at once
-_TIMES = ("every", "patience")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Plan:
     """
 
     recipe: Recipe
-    """With as many epochs as are made, and small batches; without augmentation, in one precision."""
+    """With as many epochs as are made, and small batches; without augmentation and metrics, in one precision."""
     own: bool
     steps: int
     steps_per_epoch: int
@@ -42,10 +42,8 @@ class Plan:
 
     def batches(self, graph: Graph, seed: int) -> Sequence[tuple[Any, Any]]:
         """Images and classes for every step, which depend on the seed alone."""
-        classes = graph.outputs[0].node.shape.channels
-        return [
-            (_images(graph, self.images, seed, i), _labels(classes, self.images, seed, i)) for i in range(self.steps)
-        ]
+        count = self.images
+        return [(_images(graph, count, seed, i), _classes(graph, count, seed, i)) for i in range(self.steps)]
 
     def describe(self) -> list[str]:
         """What there is to know about these steps, a sentence each."""
@@ -54,8 +52,8 @@ class Plan:
         if not self.own:
             whose = f"by the recipe {recipe.name}, as the spec has none"
         parts = f" in {recipe.gradient_accumulation} parts" if recipe.gradient_accumulation > 1 else ""
-        made = f"{self.steps} step{'s' * (self.steps != 1)} of {self.images} images{parts}, {self.steps_per_epoch} an epoch"
-        said = [f"{made}, {whose}"]
+        steps = f"{self.steps} step{'s' * (self.steps != 1)} of {self.images} images{parts}"
+        said = [f"{steps}, {self.steps_per_epoch} an epoch, {whose}"]
         if recipe.epochs < self.epochs:
             said.append(f"times of its schedule are those of {recipe.epochs} epochs in place of {self.epochs}")
         said.append("no dropout, no augmentation; running variances corrected for n/(n − 1)")
@@ -76,6 +74,7 @@ def plan(recipe: Recipe, own: bool, graph: Graph, steps: int) -> Plan:
         "epochs": epochs,
         "batch_size": min(recipe.batch_size, max(_FEWEST, batch(graph))),
         "augment": [],
+        "metrics": [],
         "precision": "float32",
         "schedule": _shrunk(recipe.schedule, epochs / recipe.epochs) if epochs < recipe.epochs else recipe.schedule,
     }
@@ -88,19 +87,22 @@ def _shrunk(schedule: Schedule, share: float) -> Schedule:
     def whole(time: int) -> int:
         return max(1, round(time * share))
 
-    changes: dict[str, Any] = {name: whole(getattr(schedule, name)) for name in _TIMES if hasattr(schedule, name)}
-    if hasattr(schedule, "milestones"):
-        changes["milestones"] = [whole(milestone) for milestone in schedule.milestones]
-    if hasattr(schedule, "cooldown"):
-        changes["cooldown"] = round(schedule.cooldown * share)
+    changes: dict[str, Any] = {}
+    warm_up = 0.0
     if schedule.warmup:
-        changes["warmup"] = schedule.warmup.model_copy(update={"epochs": schedule.warmup.epochs * share})
-    if getattr(schedule, "until", None) is not None:
-        behind = floor(schedule.warmup.epochs * share) + 1 if schedule.warmup else 1
-        changes["until"] = max(whole(schedule.until), behind)  # type: ignore[union-attr]
-    if getattr(schedule, "restarts", None) is not None:
-        restarts = schedule.restarts  # type: ignore[union-attr]
-        changes["restarts"] = restarts.model_copy(update={"every": whole(restarts.every)})
+        warm_up = schedule.warmup.epochs * share
+        changes["warmup"] = schedule.warmup.model_copy(update={"epochs": warm_up})
+    match schedule:
+        case StepDecay(every=every):
+            changes["every"] = whole(every)
+        case MultiStep(milestones=milestones):
+            changes["milestones"] = [whole(milestone) for milestone in milestones]
+        case ReduceOnPlateau(patience=patience, cooldown=cooldown):
+            changes |= {"patience": whole(patience), "cooldown": round(cooldown * share)}
+        case Cosine(restarts=restarts) if restarts:
+            changes["restarts"] = restarts.model_copy(update={"every": whole(restarts.every)})
+        case Cosine(until=until) | Polynomial(until=until) if until:
+            changes["until"] = max(whole(until), floor(warm_up) + 1)
     return schedule.model_copy(update=changes)
 
 
@@ -108,7 +110,8 @@ def _images(graph: Graph, count: int, seed: int, step: int) -> Array:
     return random(seed, f"training images {step}", (count, *graph.input.shape))
 
 
-def _labels(classes: int, count: int, seed: int, step: int) -> Array:
-    """Classes, drawn from what is left of normal numbers behind the third decimal."""
-    drawn = random(seed, f"training labels {step}", (count,)).astype(np.float64)
-    return (np.floor(np.abs(drawn) * 1000 * classes).astype(np.int64)) % classes
+def _classes(graph: Graph, count: int, seed: int, step: int) -> Array:
+    """Drawn from what is left of normal numbers behind the third decimal."""
+    drawn = random(seed, f"training classes {step}", (count,)).astype(np.float64)
+    classes = np.floor(np.abs(drawn) * 1000 * graph.outputs[0].node.shape.channels).astype(np.int64)
+    return np.asarray(classes % graph.outputs[0].node.shape.channels)

@@ -20,8 +20,10 @@ class Check:
     """One backend in one precision: what it computes, against what another one does.
 
     `comparisons` are in the order in which a mistake spreads: from the input on for outputs, from the output back for
-    gradients; for training step by step, the loss first and then parameters from the output back. `total` counts what there is to compare, also where the backend does not show it. `error` says why there
-    is nothing to compare, `skipped` that the framework cannot run the network here, which is no disagreement.
+    gradients; for training step by step, the loss first and then parameters from the output back.
+
+    `total` counts what there is to compare, also where the backend does not show it. `error` says why there is nothing
+    to compare, `skipped` that the framework cannot run the network here, which is no disagreement.
     """
 
     backend: str
@@ -102,12 +104,10 @@ def _diagnostic(check: Check, graph: Graph) -> Diagnostic:
         spec = graph.spec.root.span.source
         return Diagnostic("disagreement", f"{who} {check.error}", Span(spec, 0, 0))
     node = first.node
-    what = {"outputs": f"`{node.path}`", "gradients": f"the gradient of `{first.name}`"}.get(check.what) or moment(
-        first
-    )
+    what = {"outputs": f"`{node.path}`", "gradients": f"the gradient of `{first.name}`"}.get(check.what)
     reads = " and ".join(shown(tuple(shape)) for shape in node.input_shapes)
     label = f"reads {reads}, gives {shown(tuple(node.shape))}"
-    message = f"{who} departs from {check.against} at {what}: {departure(first)}"
+    message = f"{who} departs from {check.against} at {what or moment(first)}: {departure(first)}"
     departed = sum(not c.agrees for c in check.comparisons)
     help = f"{departed} of the {len(check.comparisons)} compared depart; this is the first"
     span = node.span or Span(Source(node.path, ""), 0, 0)

@@ -32,6 +32,8 @@ from cnnspec.weights.mapping import Given, Weights
 
 TRUTH = "reference"
 """The backend that the others are compared with."""
+MEANING = "torch"
+"""The one whose optimisers are what a recipe means: the others' training is compared with its, where it is asked."""
 PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
 
 
@@ -214,7 +216,7 @@ def _training(
     precisions: Sequence[Precision],
 ) -> Iterator[Check]:
     """Losses and parameters after every step, in each precision in which all frameworks can run the network."""
-    *others, base = asked
+    *others, base = sorted(asked, key=lambda found: found.name == MEANING)
     for precision in precisions:
         lacking = [reason for found in asked if (reason := _lacking(found, graph, precision))]
         if lacking:
@@ -222,7 +224,7 @@ def _training(
                 yield Check(found.name, precision, "training", base.name, plan.steps, skipped=lacking[0])
             continue
         rounded = any(limit(found, node.canonical(), precision) for found in asked for node in graph.nodes)
-        yield from training_checks(asked, plan, graph, drawn.weights, seed, [precision], rounded)
+        yield from training_checks([*others, base], plan, graph, drawn.weights, seed, [precision], rounded)
 
 
 def _gradient(

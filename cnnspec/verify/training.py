@@ -124,11 +124,8 @@ class _Race:
         """The weights, each off by up to a rounding."""
         generator = np.random.default_rng(0)
         eps = np.finfo(self.precision).eps
-        return {
-            key: array.astype(self.precision)
-            * (1 + generator.integers(-1, 2, array.shape) * eps).astype(self.precision)
-            for key, array in self.weights.items()
-        }
+        factors = {key: 1 + generator.integers(-1, 2, array.shape) * eps for key, array in self.weights.items()}
+        return {key: (self.weights[key] * factor).astype(self.precision) for key, factor in factors.items()}
 
     def _bounds(self, step: int, expected: Values, disturbed: Sequence[Values]) -> dict[str, _Bound]:
         """The size of everything, and how far from it others may lie."""

@@ -23,12 +23,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def losses(script, run, devices):
+def figures(script, run, devices):
     command = [sys.executable, "-c", TWO, str(script), "--run", str(run), "--device", devices]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     with (run / "metrics.csv").open() as file:
-        return np.array([float(row["loss"]) for row in csv.DictReader(file)])
+        return np.array([[float(row["loss"]), float(row["accuracy"])] for row in csv.DictReader(file)])
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
@@ -42,6 +42,6 @@ def test_two_devices_give_the_losses_of_one(accumulation, tmp_path):
         batch_size=10 // accumulation,
     )
     script = write_run(tmp_path / "code", net)  # 100 images: equal shares
-    one, two = (losses(script, tmp_path / name, device) for name, device in (("one", "cpu:0"), ("two", "cpu:0,cpu:1")))
+    one, two = (figures(script, tmp_path / name, device) for name, device in (("one", "cpu:0"), ("two", "cpu:0,cpu:1")))
     np.testing.assert_allclose(two, one, rtol=1e-5)
-    assert one[-1] < one[0]
+    assert one[-1, 0] < one[0, 0]

@@ -15,10 +15,19 @@ class Mirrored(keras.Model):
         rank, world = context.replica_id_in_sync_group, context.num_replicas_in_sync
         count = tf.shape(data[0])[0]
         mine = slice(count * rank // world, count * (rank + 1) // world)
-        x, y, weights = keras.tree.map_structure(lambda array: array[mine], data)
-        scale = tf.cast(world * tf.shape(x)[0] / count, x.dtype)  # of unequal shares
-        weights = scale * (tf.ones_like(x[:, 0, 0, 0]) if weights is None else weights)
-        return super().train_step((x, y, weights))
+        x, y, weights = data
+        if weights is None:
+            ones = tf.ones(count, x.dtype)
+            weights = keras.tree.map_structure(lambda _: ones, y)
+        parts = keras.tree.map_structure(lambda array: array[mine], (x, y, weights))
+        scale = tf.cast(world * tf.shape(parts[0])[0] / count, x.dtype)
+        weights = keras.tree.map_structure(lambda weight: scale * weight, parts[2])
+        return super().train_step((*parts[:2], weights))
+
+    def train_on_batch(self, *args, **options):
+        loss = super().train_on_batch(*args, **options)["loss"]
+        means = self.get_metrics_result()  # over all devices
+        return {name: float(mean) for name, mean in means.items()} | {"loss": loss}
 
 
 def placed(devices: str) -> AbstractContextManager:

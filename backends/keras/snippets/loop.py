@@ -8,6 +8,7 @@ printed for each recipe: `make_model`, `learning_rates`, `compiled`.
 
 import argparse
 import math
+import signal
 import sys
 import time
 from collections import Counter
@@ -29,8 +30,6 @@ from cnnspec.backends.keras.snippets.state import (
 )
 from cnnspec.backends.keras.snippets.tables import class_rows, confusion_rows
 from cnnspec.train.snippets.records import (
-    Interrupt,
-    RunError,
     checkpoints,
     replacing,
     write_table,
@@ -124,7 +123,9 @@ def count_taken(model: keras.Model, part: Part, batch_size: int) -> np.ndarray:
 
 def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
     """Train from the start or from a checkpoint; returns the exit status."""
-    interrupt = Interrupt()
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):  # the step in hand is finished first
+        signal.signal(number, lambda number, _: signals.append(number))
     if not ACCUMULATES:
         steps = math.ceil(len(data.train) / args.batch_size)  # in an epoch
     if ACCUMULATES:
@@ -146,14 +147,14 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
     at = SimpleNamespace(size=size, step=0, seconds=0.0, sums=Counter(), rows=[])
     if checkpoints(folder):
         if not args.resume:
-            raise RunError(f"{folder} is not empty: `--resume` continues that run")
+            sys.exit(f"error: {folder} is not empty: `--resume` continues that run")
         vars(at).update(load_newest(folder, model))
         at.sums = Counter(at.sums)
         if WATCHES:
             for name, state in at.watchers.items():
                 watchers[name].load_state_dict(state)
     if at.size != size:
-        raise RunError(f"{folder} is of other data or batches: {at.size}")
+        sys.exit(f"error: {folder} is of other data or batches: {at.size}")
 
     def checkpoint() -> None:
         if WATCHES:
@@ -191,7 +192,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
                 if at.step % CHECKPOINT_STEPS == 0 and at.step % steps:
                     at.seconds = time.perf_counter() - began
                     checkpoint()
-            if interrupt.asked and at.step % steps:
+            if signals and at.step % steps:
                 at.seconds = time.perf_counter() - began
                 checkpoint()
                 return 130
@@ -226,10 +227,10 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
         if not EVERY:
             checkpoint()
         if EVERY:
-            last = epoch + 1 == args.epochs or interrupt.asked
+            last = epoch + 1 == args.epochs or signals
             if last or (epoch + 1) % CHECKPOINT_EPOCHS == 0:
                 checkpoint()
-        if interrupt.asked:
+        if signals:
             return 130
     if EMA:
         use_averages(model)
@@ -269,6 +270,6 @@ def main() -> None:
             if not BALANCED:
                 model = make_model(args)
             status = train(model, data, args)
-    except (DataError, RunError, OSError) as error:
+    except (DataError, OSError) as error:
         sys.exit(f"error: {error}")
     sys.exit(status)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cnnspec.train.snippets.records import RunError, checkpoints, replacing
+from cnnspec.train.snippets.records import checkpoints, replacing
 
 
 def save(path: Path, model: keras.Model, progress: dict[str, Any]) -> None:
@@ -34,7 +34,15 @@ def load_newest(folder: Path, model: keras.Model) -> dict[str, Any]:
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         return progress
-    raise RunError(f"no checkpoint in {folder} can be read")
+    sys.exit(f"error: no checkpoint in {folder} can be read")
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Give a model the weights in a file."""
+    try:
+        model.load_weights(path)
+    except Exception as error:  # a damaged file raises nearly anything
+        sys.exit(f"error: {path} has no weights of this network: {error}")
 
 
 def save_weights(path: Path, model: keras.Model) -> None:
