@@ -225,7 +225,7 @@ class _Printer:
         self.imports.add(f"from model import {function}" + (f" as {alias}" if alias != function else ""))
         training = f"{printed.training}=True" if any(head.training_only for head in program.heads) else ""
         items = ["args: argparse.Namespace", *(["class_weights: list[float]"] if self.balanced else [])]
-        self.wanted.add(f"{SNIPPETS}.devices:Mirrored")
+        self.wanted |= {f"{SNIPPETS}.devices:Mirrored", f"{SNIPPETS}.state:load_weights"}
         optimizer = optimizer_text(self.recipe).call
         body = [
             '    """The network, ready to be trained."""',
