@@ -17,8 +17,7 @@ class Mirrored(keras.Model):
         mine = slice(count * rank // world, count * (rank + 1) // world)
         x, y, weights = data
         if weights is None:
-            ones = tf.ones(count, x.dtype)
-            weights = keras.tree.map_structure(lambda _: ones, y)
+            weights = keras.tree.map_structure(lambda _: tf.ones(count, x.dtype), y)
         parts = keras.tree.map_structure(lambda array: array[mine], (x, y, weights))
         scale = tf.cast(world * tf.shape(parts[0])[0] / count, x.dtype)
         weights = keras.tree.map_structure(lambda weight: scale * weight, parts[2])
