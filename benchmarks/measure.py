@@ -17,13 +17,16 @@ class Run(NamedTuple):
     megabytes: float
 
 
+def environment() -> dict[str, str]:
+    """What processes are run with: byte code must be cached, as it is for every user after the first command."""
+    own = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return own | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
 def run(command: Sequence[str]) -> Run:
     """Run `command` to its end. Raises RuntimeError, with what it printed, where it fails."""
-    # byte code must be cached, as it is for every user after the first command
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
     start = perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment())
     assert process.stdout is not None
     output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
