@@ -3,11 +3,11 @@
     python benchmarks/training.py [--only NAME ...] [--images N] [--rounds N] [--data DIR]
 
 Whole processes in turn, three epochs each, of which the first warms up: a figure is the median over rounds of the
-peer's seconds for the fastest other epoch by ours. `mnist_cnn` is trained on the first N images of Fashion-MNIST, from DIR or
-where its Debian package puts them, by a plain Keras script with `fit`, as lecture notes have it; ResNet-18 on images of
-32×32, made at random, by torchvision's model in a plain loop, both in channels_last. Where the processor has units for
-bfloat16, `mnist_cnn` is also trained in `mixed_bfloat16`. Needs the extras `torch` and `keras`, and torchvision. Exits 1
-if a target is missed.
+peer's seconds for the fastest other epoch by ours. `mnist_cnn` is trained on the first N images of Fashion-MNIST, from
+DIR or where its Debian package puts them, by a plain Keras script with `fit`, as lecture notes have it; ResNet-18 on
+images of 32×32, made at random, by torchvision's model in a plain loop, both in channels_last. Where the processor has
+units for bfloat16, `mnist_cnn` is also trained in `mixed_bfloat16`. Needs the extras `torch` and `keras`, and
+torchvision. Exits 1 if a target is missed.
 """
 
 import argparse

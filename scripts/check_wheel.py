@@ -26,6 +26,7 @@ COMMANDS = [["cnnspec", "--help"], ["cnnspec", "summary", "resnet50"]]
 MYPY = ["mypy", "--strict", "-p", "cnnspec"]
 IMPORTS = ["lint-imports", "--no-cache", "--no-logo"]
 CHECKERS = ["mypy", "import-linter", "types-PyYAML"]
+UNSHIPPED = {"__pycache__", ".ruff_cache", "ruff.toml"}  # of the tools that work on the source tree
 
 
 def main() -> None:
@@ -82,7 +83,7 @@ def misplaced(wheel: Path, setuptools: dict[str, Any]) -> str:
         Path(*package.split("."), file.relative_to(ROOT / folder)).as_posix()
         for package, folder in folders.items()
         for file in (ROOT / folder).rglob("*")
-        if file.is_file() and not {"__pycache__", ".ruff_cache"} & set(file.parts)
+        if file.is_file() and not UNSHIPPED & set(file.parts)
     }
     with zipfile.ZipFile(wheel) as archive:
         actual = {name for name in archive.namelist() if ".dist-info/" not in name}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from cnnspec.lower.python import Code, Group, call, lines, literal
 from cnnspec.spec.recipe.model import GlobalNorm, ParameterNorm, Recipe, Value
@@ -73,7 +73,7 @@ def _assigned(target: str, made: Group) -> Group:
 
 def _own(recipe: Recipe) -> tuple[str, list[str]]:
     """The class without additions, and its arguments; those that are Keras's defaults are left out."""
-    given: list[tuple[str, object, object]]
+    given: list[tuple[str, float, float]]
     match recipe.optimizer:
         case Sgd(momentum=momentum, nesterov=nesterov):
             given = [("momentum", momentum, 0.0), ("nesterov", nesterov, False)]
@@ -95,10 +95,12 @@ def _own(recipe: Recipe) -> tuple[str, list[str]]:
             given, base = _moments(betas, epsilon), "Adamax"
         case Nadam(betas=betas, epsilon=epsilon):
             given, base = _moments(betas, epsilon), "Nadam"
-    return base, [f"{name}={literal(value)}" for name, value, default in given if value != default]  # type: ignore[arg-type]
+        case unknown:
+            assert_never(unknown)
+    return base, [f"{name}={literal(value)}" for name, value, default in given if value != default]
 
 
-def _moments(betas: tuple[float, float], epsilon: float) -> list[tuple[str, object, object]]:
+def _moments(betas: tuple[float, float], epsilon: float) -> list[tuple[str, float, float]]:
     return [("beta_1", betas[0], 0.9), ("beta_2", betas[1], 0.999), ("epsilon", epsilon, 1e-7)]
 
 

@@ -19,6 +19,7 @@ from cnnspec.train.collect import collect, merge_imports, read
 from cnnspec.train.rates import learning_rates
 
 if TYPE_CHECKING:
+    from cnnspec.expr import Value
     from cnnspec.lower.program import Program
     from cnnspec.spec.recipe.model import Recipe
 
@@ -86,7 +87,7 @@ class _Printer:
             "PLATEAU": plateau,
             "RESTORES": recipe.early_stop is not None and recipe.early_stop.restore_best,
             "SAVES": best or (recipe.early_stop is not None and recipe.early_stop.restore_best),
-            "STEPS": getattr(kept, "steps", None) is not None,
+            "STEPS": kept.steps is not None,
             "STOPS": stop,
             "TABLES": bool(tables),
             "VALIDATES": bool(recipe.split) or recipe.data.validates,
@@ -129,7 +130,7 @@ class _Printer:
     def constants(self) -> list[str]:
         """The recipe's numbers."""
         recipe, kept = self.recipe, self.recipe.checkpoints
-        found = {
+        found: dict[str, Value] = {
             "EPOCHS": recipe.epochs,
             "BATCH_SIZE": recipe.batch_size,
             "LEARNING_RATE": recipe.optimizer.learning_rate,
@@ -141,13 +142,13 @@ class _Printer:
             found["PATIENCE"] = recipe.early_stop.patience
         if "EVERY" in self.on:
             found["CHECKPOINT_EPOCHS"] = kept.every
-        if "STEPS" in self.on:
-            found["CHECKPOINT_STEPS"] = getattr(kept, "steps")  # noqa: B009
+        if kept.steps:
+            found["CHECKPOINT_STEPS"] = kept.steps
         if kept.keep != "all":
             found["KEEP"] = kept.keep
         if recipe.precision != "float32":
             found["PRECISION"] = recipe.precision
-        if "RESTORES" in self.on:
+        if recipe.early_stop and recipe.early_stop.restore_best:
             same = kept.best in (None, recipe.early_stop.monitor)
             found["RESTORED"] = f"{'best' if same else 'early_stop'}.weights.h5"
         text = [f"{name} = {literal(value)}" for name, value in found.items()]

@@ -211,7 +211,7 @@ def test_plain_values_stand_for_sections(load) -> None:
     assert recipe.ema.decay == 0.99
     assert recipe.early_stop is not None
     assert (recipe.early_stop.patience, recipe.early_stop.monitor) == (3, "validation_loss")
-    assert (recipe.checkpoints.every, recipe.checkpoints.keep, recipe.checkpoints.best) == (5, 1, None)
+    assert (recipe.checkpoints.every, recipe.checkpoints.keep, recipe.checkpoints.best) == (5, 2, None)
     assert isinstance(recipe.schedule, Cosine)
     assert recipe.schedule.warmup is not None
     assert (recipe.schedule.warmup.epochs, recipe.schedule.warmup.shape) == (2, "linear")

@@ -50,11 +50,11 @@ def train_step(
     images, labels = batch
     if ONE_HOT:
         labels = targets(labels)
+    if not HEADS:
+        means = model.train_on_batch(images, labels, return_dict=True)
     if HEADS:
-        labels = [labels] * len(model.outputs)
-    means = model.train_on_batch(images, labels, return_dict=True)
-    if HEADS:
-        means = of_first(model, means)
+        same = [labels] * len(model.outputs)
+        means = of_first(model, model.train_on_batch(images, same, return_dict=True))
     sums = {name: means[name] * len(images) for name in FIGURES}
     return sums | {"images": len(images)}
 
@@ -63,7 +63,7 @@ def accumulated_step(
     model: keras.Model,
     gather: keras.Model,
     parts: list[tuple[np.ndarray, np.ndarray]],
-) -> dict[str, float]:
+) -> Counter[str]:
     """Update the weights once, for several batches; returns sums over all images."""
     for gathered in model.optimizer.gather.sums:
         gathered.assign(np.zeros(gathered.shape))
@@ -74,12 +74,12 @@ def accumulated_step(
         weights = np.full(len(images), share, images.dtype)
         if ONE_HOT:
             labels = targets(labels)
-        if HEADS:
-            labels = [labels] * len(model.outputs)
-            weights = [weights] * len(model.outputs)
         used = model if i == len(parts) else gather
-        means = used.train_on_batch(images, labels, weights, return_dict=True)
+        if not HEADS:
+            means = used.train_on_batch(images, labels, weights, return_dict=True)
         if HEADS:
+            same = ([labels] * len(model.outputs), [weights] * len(model.outputs))
+            means = used.train_on_batch(images, *same, return_dict=True)
             means = of_first(model, means)
         means["loss"] /= share  # the weights have it in them
         sums.update({name: means[name] * len(images) for name in FIGURES})

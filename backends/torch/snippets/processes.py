@@ -5,8 +5,8 @@ import os
 import torch
 import torch.distributed as dist
 
-RANK = int(os.environ.get("RANK", 0))  # torchrun sets these
-WORLD = int(os.environ.get("WORLD_SIZE", 1))
+RANK = int(os.environ.get("RANK", "0"))  # torchrun sets these
+WORLD = int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def add_up(numbers: torch.Tensor) -> torch.Tensor:

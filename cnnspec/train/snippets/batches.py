@@ -1,6 +1,7 @@
 """Batches, in an order that depends on nothing but the seed and the epoch."""
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class Batches:
             self.order = np.argsort(keys, kind="stable")
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return math.ceil(len(self.order) / self.batch_size)
 
     def __getitem__(self, number: int) -> Batch:
         return self.read(self.shared(self.indices(number)))

@@ -14,7 +14,7 @@ def npz_data(file: Path, validation: bool) -> Data:
     try:
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):
-            raise ValueError("one array, not an archive of several")
+            raise DataError(f"{file}: one array, not an archive of several")
         with archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
