@@ -44,9 +44,7 @@ class _Text:
             body += ['        if hasattr(layer, "kernel"):']
             head = len(body)
             body += kernel
-            if any("fan_" in line for line in body):
-                self.wanted.add(f"{SNIPPETS}.initial:fans")
-                body.insert(head, "            fan_in, fan_out = fans(layer)")
+            body[head:head] = self.fans(kernel)
         if self.prelu:
             body += ["        if isinstance(layer, keras.layers.PReLU):"]
             body += ["            layer.alpha.assign(0.25 * np.ones(layer.alpha.shape))"]
@@ -89,10 +87,15 @@ class _Text:
             return []
         self.wanted.add(f"{SNIPPETS}.initial:matches")
         made = [f"        if matches(layer, {literal(_regex(pattern))}):"]
-        if any("fan_" in line for line in drawn):
-            self.wanted.add(f"{SNIPPETS}.initial:fans")
-            made.append("            fan_in, fan_out = fans(layer)")
-        return made + drawn
+        return made + self.fans(drawn) + drawn
+
+    def fans(self, statements: list[str]) -> list[str]:
+        """What gives statements the fans that they mention."""
+        names = [name if any(name in line for line in statements) else "_" for name in ("fan_in", "fan_out")]
+        if names == ["_", "_"]:
+            return []
+        self.wanted.add(f"{SNIPPETS}.initial:fans")
+        return [f"            {', '.join(names)} = fans(layer)"]
 
     def draw(self, name: str, initializer: start.Initializer, pad: str) -> list[str]:
         """Statements that give a variable its values."""

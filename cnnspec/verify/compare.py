@@ -18,7 +18,10 @@ roundings alone reach 1e-5 after some dozens of layers, and more than that in de
 SELF_ERROR = 4
 """In float32 it may also be so many times the error of the reference's own float32, which grows with the depth."""
 ROUNDED_GRADIENT = 1e-4
-"""The part for gradients in float64 where a framework has some numbers of the network in float32."""
+"""The part for gradients in float64 where a framework has some numbers of the network in float32.
+
+It may also be `SELF_ERROR` times what float32 makes of another framework's gradients, which grows with the depth.
+"""
 SMALLEST = 1e-3
 """A gradient is measured against no less than this part of the network's largest one.
 

@@ -15,14 +15,13 @@ cnnspec: 1
 name: tiny
 input: {channels: 1, size: 6}
 layers:
-  - {conv: 3, kernel: 3, norm: batch_norm, activation: prelu, name: c1}
+  - {conv: 3, kernel: 3, bias: false, norm: batch_norm, activation: prelu, name: c1}
   - {max_pool: 2}
   - flatten
   - {dense: 5, activation: tanh, name: fc1}
   - {dropout: 0.5}
   - {dense: 4, name: fc2}
 """
-LINES = {"c1": 5, "fc1": 8, "fc2": 10}
 HEADS = """\
 outputs:
   side: {from: c1, training_only: true, loss_weight: 0.3, layers: [flatten, {dense: 4, name: out}]}

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from keras_runs import environment, write_run
-from small_nets import small_net
+from train_nets import small_net
 
 pytest.importorskip("tensorflow")
 

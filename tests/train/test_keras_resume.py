@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from keras_runs import finish, start, write_run
-from small_nets import small_net
+from train_nets import small_net
 
 pytest.importorskip("keras")
 h5py = pytest.importorskip("h5py")

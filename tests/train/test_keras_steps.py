@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_nets import small_net
+from train_nets import small_net
 
 keras = pytest.importorskip("keras")
 

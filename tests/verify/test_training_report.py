@@ -60,7 +60,7 @@ class Trainer:
             arrays = {key: value * np.asarray(0.99, precision) for key, value in arrays.items()}
             changed = {key: self.change(step, key, value.copy()) for key, value in arrays.items()}
             averages = {key: self.change(step, f"average of {key}", value.copy()) for key, value in arrays.items()}
-            yield Step(self.change(step, "loss", 2.0 / step), changed, 0.1, averages if recipe.ema else None)
+            yield Step(self.change(step, "loss", 2.0), changed, 0.1, averages if recipe.ema else None)
 
 
 def at(step, name, change):
@@ -219,8 +219,8 @@ def test_a_spec_without_a_recipe_has_the_default_one(tmp_path, install):
     result = cnnspec.load(tmp_path / "bare.yaml").verify(train_steps=4)
     assert "by the recipe standard, as the spec has none" in result.to_text()
     assert result.to_dict()["training"]["default"] is True
-    named = cnnspec.load(tmp_path / "bare.yaml").verify(train_steps=4, recipe="resnet")
-    assert (named.training.recipe.name, named.to_dict()["training"]["default"]) == ("resnet", False)
+    named = cnnspec.load(tmp_path / "bare.yaml").verify(train_steps=4, recipe="mnist_mlp")
+    assert (named.training.recipe.name, named.to_dict()["training"]["default"]) == ("mnist_mlp", False)
 
 
 def test_what_has_no_classes_is_not_trained(tmp_path, install):

@@ -28,7 +28,7 @@ def load_newest(folder: Path, model: keras.Model) -> dict[str, Any]:
             with np.load(path) as file:  # which has a checksum of each array
                 arrays = [file[f"arr_{i}"] for i in range(len(variables))]
                 progress = json.loads(str(file["progress"]))
-        except Exception as error:  # a damaged file raises nearly anything
+        except Exception as error:  # noqa: BLE001 - a damaged file raises anything
             print(f"warning: {path} is broken: {error}", file=sys.stderr)
             continue
         for variable, array in zip(variables, arrays, strict=True):
@@ -41,7 +41,7 @@ def load_weights(model: keras.Model, path: Path) -> None:
     """Give a model the weights in a file."""
     try:
         model.load_weights(path)
-    except Exception as error:  # a damaged file raises nearly anything
+    except Exception as error:  # noqa: BLE001 - a damaged file raises anything
         sys.exit(f"error: {path} has no weights of this network: {error}")
 
 

@@ -23,7 +23,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """Give a model the weights in a file."""
     try:
         model.load_state_dict(torch.load(path, "cpu", weights_only=True))
-    except Exception as error:  # a damaged file raises nearly anything
+    except Exception as error:  # noqa: BLE001 - a damaged file raises anything
         sys.exit(f"error: {path} has no weights of this network: {error}")
 
 
@@ -32,7 +32,7 @@ def resume(folder: Path, stateful: dict[str, Any]) -> Any:
     for path in checkpoints(folder):
         try:
             state = torch.load(path, "cpu", weights_only=True)
-        except Exception as error:  # a damaged file raises nearly anything
+        except Exception as error:  # noqa: BLE001 - a damaged file raises anything
             print(f"warning: {path} is broken: {error}", file=sys.stderr)
             continue
         for name, part in stateful.items():

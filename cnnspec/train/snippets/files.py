@@ -56,7 +56,7 @@ class Files(Part):
             return None
         try:
             return decode(self.files[index], self.channels)
-        except Exception as error:  # decoders of broken files raise nearly anything
+        except Exception as error:  # noqa: BLE001 - decoders raise nearly anything
             self.broken[index] = reason(error)
             count = f"{len(self.broken)} of {len(self)} files"
             message = f"{self.files[index]}: {reason(error)}; left out, as {count}"
@@ -130,7 +130,7 @@ def look(file: str) -> Header | str:
             format = image.format or ""
         if not is_whole(path, format):
             decode(file, 1)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - decoders raise nearly anything
         return reason(error)
     return Header(height, width, channels)
 
