@@ -43,6 +43,10 @@ TRUTH = "reference"
 """The backend that the others are compared with."""
 MEANING = "torch"
 """The one whose optimisers are what a recipe means: the others' training is compared with its, where it is asked."""
+NOT_GROWING = frozenset(
+    ["relu", "relu6", "hard_tanh", "sigmoid", "tanh", "max_pool", "global_max_pool", "concat", "flatten"]
+)
+"""Kinds whose output is no farther off than their inputs are."""
 PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
 
 
@@ -140,11 +144,12 @@ def _outputs(found: Backend, graph: Graph, drawn: Sample, precision: Precision) 
     if unknown := outputs.keys() - {node.path for node in inference.nodes}:
         return check.failed(f"shows `{min(unknown)}`, which is no layer of the network")
     rounded = _rounded(found, inference, precision)
-    comparisons = [
-        _layer(node, outputs[node.path], drawn, "float32" if node.index in rounded else precision)
-        for node in inference.nodes
-        if node.path in outputs
-    ]
+    allowed: dict[int, float] = {}
+    comparisons = []
+    for node in inference.nodes:
+        allowed[node.index] = _allowed(node, drawn, "float32" if node.index in rounded else precision, allowed)
+        if node.path in outputs:
+            comparisons.append(_layer(node, outputs[node.path], drawn, allowed[node.index]))
     return replace(check, comparisons=comparisons)
 
 
@@ -165,10 +170,16 @@ def _rounded(found: Backend, graph: Graph, precision: Precision) -> set[int]:
     return rounded
 
 
-def _layer(node: Node, found: Any, drawn: Sample, precision: Precision) -> Comparison:
+def _allowed(node: Node, drawn: Sample, precision: Precision, before: Mapping[int, float]) -> float:
+    """How far a layer's output may depart; what passes errors on as they are may depart as its inputs may."""
+    own = tolerance(precision, largest(drawn.outputs[node.path]), drawn.self_errors[node.path])
+    inherited = [before.get(i.index, 0.0) for i in node.inputs] if node.canonical().kind in NOT_GROWING else []
+    return max([own, *inherited])
+
+
+def _layer(node: Node, found: Any, drawn: Sample, allowed: float) -> Comparison:
     expected = drawn.outputs[node.path]
     scale = largest(expected)
-    allowed = tolerance(precision, scale, drawn.self_errors[node.path])
     if not np.isfinite(expected).all():
         return Comparison(node.path, node, float("inf"), scale, allowed, "the reference itself is not finite")
     return compare(node.path, node, found, expected, scale, allowed)
