@@ -10,6 +10,7 @@ from cnnspec.backends.keras.optimizer_text import SNIPPETS, optimizer_text
 from cnnspec.backends.keras.printer import print_program
 from cnnspec.backends.keras.specialise import specialise
 from cnnspec.backends.keras.start_text import start_text
+from cnnspec.backends.keras.table import layer_name
 from cnnspec.lower.files import render
 from cnnspec.lower.python import Code, Group, call, docstring, lines, literal, named
 from cnnspec.spec.recipe.augment import Mixup
@@ -64,6 +65,8 @@ class _Printer:
             loss.label_smoothing or loss.class_weights or any(isinstance(step, Mixup) for step in recipe.augment)
         )
         self.balanced = loss.class_weights == "balanced"
+        nodes = program.graph.nodes
+        self.frozen = [layer_name(n.path) for n in nodes if n.params and n.path in program.graph.frozen]
         self.on = self._on()
 
     def _on(self) -> set[str]:
@@ -156,6 +159,8 @@ class _Printer:
         text += lines(_list("FIGURES = ", [literal(name) for name in names]))
         if isinstance(recipe.loss.class_weights, list):
             text += lines(_list("CLASS_WEIGHTS = ", [literal(w) for w in recipe.loss.class_weights]))
+        if self.frozen:
+            text += lines(_list("FROZEN = ", [literal(name) for name in self.frozen]))
         return text
 
     def compiled(self) -> list[str]:
@@ -250,7 +255,14 @@ class _Printer:
         return "\n".join([*head, *body])
 
     def _frozen(self) -> list[str]:
-        return []
+        """Statements that keep the frozen layers, and the parts that one is made of, as they are."""
+        if not self.frozen:
+            return []
+        return [
+            "    for layer in model.layers:",
+            '        if any(f"{layer.name}-".startswith(f"{name}-") for name in FROZEN):',
+            "            layer.trainable = False  # running statistics of norms stay too",
+        ]
 
     def make_watchers(self) -> list[str]:
         """The function that makes what watches figures."""

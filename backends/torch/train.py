@@ -109,7 +109,7 @@ class _Printer:
         title = recipe.description or "this recipe"
         return render(
             "train_torch.py.jinja",
-            docstring=docstring(f"Trains {self.program.name}: {title[:1].lower()}{title[1:]}"),
+            docstring=docstring(f"Trains {self.program.name}: {title}"),
             imports=merge_imports({*found.imports, *self.imports}, ("data", "model")),
             constants=[*self.constants(), *values],
             parts=[part for part in [*found.definitions, *functions] if part],

@@ -117,7 +117,7 @@ def figures(scores: Scores, classes: int) -> dict[str, Any]:
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (truth, answers.argmax(axis=1)), 1)
     own = answers[np.arange(len(truth)), truth]
-    rank = (answers > own[:, None]).sum(axis=1)
+    rank = (~(answers <= own[:, None])).sum(axis=1)  # what is not a number is never among the first
     top_k = {k: float((rank < k).mean()) for k in _TOP if k < classes}
     return {"confusion": confusion, "loss": float(-own.mean()), "top_k": top_k}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +85,9 @@ def _file(path: Path) -> dict[str, dict[str, Any]] | None:
     import zipfile
 
     options: dict[str, Any] = {"file": str(path)}
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if "x_validation.npy" in archive.namelist():
-                options["validation"] = True
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:  # what is none is said when it is read
+        if "x_validation.npy" in archive.namelist():
+            options["validation"] = True
     return {"npz": options}
 
 

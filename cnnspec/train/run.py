@@ -151,8 +151,8 @@ def start(
     """Make a run's folder, train in it, and make what is made at its end.
 
     `folder` must not be there, or be empty; without it, it is the next free `runs/NAME-BACKEND`. A run that fails
-    before its first checkpoint leaves nothing. Raises `SpecError` for what is wrong with any input, `MissingDependency`
-    without the framework, `Stopped` where training ends early.
+    before the end of its first epoch and its first checkpoint leaves nothing. Raises `SpecError` for what is wrong with
+    any input, `MissingDependency` without the framework, `Stopped` where training ends early.
     """
     found = find_backend(backend)
     report = report or Report()
@@ -191,7 +191,7 @@ def start(
     try:
         return run, run._train(device)
     except Stopped as error:
-        if not has_checkpoint(run.path):
+        if not has_checkpoint(run.path) and not run.metrics:
             rmtree(run.path)
             raise Stopped(f"{error}; nothing is left of it", error.status) from None
         raise Stopped(f"{error}\ngo on with: cnnspec train --resume -o {run.path}", error.status) from None

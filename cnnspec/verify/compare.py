@@ -22,6 +22,8 @@ ROUNDED_GRADIENT = 1e-4
 
 It may also be `SELF_ERROR` times what float32 makes of another framework's gradients, which grows with the depth.
 """
+FINER = 2.0**-29
+"""How much smaller roundings are in float64 than in float32: what they make of a deep network's gradients, too."""
 SMALLEST = 1e-3
 """A gradient is measured against no less than this part of the network's largest one.
 

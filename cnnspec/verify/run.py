@@ -23,6 +23,7 @@ from cnnspec.lower.backend import (
 )
 from cnnspec.train.backend import TrainingBackend
 from cnnspec.verify.compare import (
+    FINER,
     RELATIVE,
     ROUNDED_GRADIENT,
     SELF_ERROR,
@@ -205,7 +206,7 @@ def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: 
     expected = _gradient(base, graph, drawn, cotangents)
     rounded = any(limit(f, node.canonical(), "float64").startswith("rounded") for f in asked for node in graph.nodes)
     part = ROUNDED_GRADIENT if rounded else RELATIVE["float64"]
-    single = _gradient(base, graph, drawn, cotangents, "float32") if rounded else expected
+    single = _gradient(base, graph, drawn, cotangents, "float32")
     for found in others:
         check = Check(found.name, "float64", "gradients", base.name, len(owners))
         if isinstance(expected, Exception):
@@ -222,10 +223,10 @@ def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: 
             floor = SMALLEST * max(largest(expected[key]) for key in owners)
             scales = {key: max(largest(expected[key]), floor) for key in owners}
             allowed = {key: part * scale for key, scale in scales.items()}
-            if isinstance(single, dict):  # what float32 makes of these very gradients
+            if isinstance(single, dict):  # what roundings make of these very gradients
                 for key in owners:
-                    noise = largest(np.asarray(single[key], np.float64) - expected[key])
-                    allowed[key] = max(allowed[key], SELF_ERROR * noise)
+                    noise = largest(np.asarray(single[key], np.float64), expected[key])
+                    allowed[key] = max(allowed[key], SELF_ERROR * noise * (1.0 if rounded else FINER))
             comparisons = [
                 compare(key, node, result[key], expected[key], scales[key], allowed[key])
                 for key, node in owners.items()

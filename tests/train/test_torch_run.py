@@ -174,11 +174,16 @@ def test_interrupted_it_ends_the_step_and_then_goes_on(folder):
     assert process.returncode == 130, error
     assert "Traceback" not in error
     newest = sorted((folder / "stopped" / "checkpoints").glob("step-*"))[-1]
-    newest.with_name("step-000000099.pt").write_bytes(newest.read_bytes()[:1000])  # as a broken disk leaves it
+    content = newest.read_bytes()
+    newest.with_name("step-000000099.pt").write_bytes(content[:1000])  # as a broken disk leaves it
+    middle = len(content) // 2
+    changed = bytes(255 - byte for byte in content[middle : middle + 200])  # more than is left free between two arrays
+    newest.with_name("step-000000098.pt").write_bytes(content[:middle] + changed + content[middle + 200 :])
     _, error = train(folder, status=1, run="stopped")
     assert "--resume" in error
     _, error = train(folder, "--resume", run="stopped")
     assert "step-000000099.pt is broken" in error
+    assert "step-000000098.pt is broken" in error
     assert_same(folder, "stopped")
 
 
@@ -195,6 +200,15 @@ def test_a_full_disk_is_said_so_and_the_old_checkpoint_stays(folder):
     assert error.startswith("error: ")
     assert "File too large" in error
     assert {p.name: p.read_bytes() for p in (run / "checkpoints").iterdir()} == before
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--batch-size"])
+def test_numbers_below_1_are_wrong_usage(option, here, capsys):
+    folder = made(here, "optimizer: {sgd: 0.1}, epochs: 1, batch_size: 25", PLAIN, images=25)
+    with pytest.raises(SystemExit, match="2"):
+        train_here(folder, option, "0")
+    assert "at least 1" in capsys.readouterr().err
+    assert not (folder / "run").exists()
 
 
 def test_other_batches_and_wrong_weights_are_said_so(folder):

@@ -28,12 +28,11 @@ def load_newest(folder: Path, model: keras.Model) -> dict[str, Any]:
             with np.load(path) as file:  # which has a checksum of each array
                 arrays = [file[f"arr_{i}"] for i in range(len(variables))]
                 progress = json.loads(str(file["progress"]))
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.assign(array)
+            return progress
         except Exception as error:  # noqa: BLE001 - a damaged file raises anything
             print(f"warning: {path} is broken: {error}", file=sys.stderr)
-            continue
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
-        return progress
     sys.exit(f"error: no checkpoint in {folder} can be read")
 
 

@@ -20,4 +20,6 @@ def arguments() -> argparse.Namespace:
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--weights", type=Path, metavar="FILE", help="to start from")
     add("--resume", action="store_true", help="continue from the newest checkpoint")
-    return parser.parse_args()
+    if min((args := parser.parse_args()).epochs, args.batch_size) < 1:
+        parser.error("there is at least 1 epoch, and 1 image in a batch")
+    return args

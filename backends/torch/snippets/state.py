@@ -1,6 +1,7 @@
 """The state of training in checkpoints, and weights in files."""
 
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,11 @@ def resume(folder: Path, stateful: dict[str, Any]) -> Any:
     """Go on from the newest checkpoint that can be read; returns what is left of it."""
     for path in checkpoints(folder):
         try:
+            assert not zipfile.ZipFile(path).testzip(), "it was changed on disk"
             state = torch.load(path, "cpu", weights_only=True)
+            for name, part in stateful.items():
+                part.load_state_dict(state[name])
+            return state["progress"]
         except Exception as error:  # noqa: BLE001 - a damaged file raises anything
             print(f"warning: {path} is broken: {error}", file=sys.stderr)
-            continue
-        for name, part in stateful.items():
-            part.load_state_dict(state[name])
-        return state["progress"]
     sys.exit(f"error: {folder} has no checkpoint that can be read")
