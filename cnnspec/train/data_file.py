@@ -45,6 +45,7 @@ class _Printer:
         self.normalisation = normalisation(self.preprocess)
         self.augmentation = augmentation(recipe, interpolation=self.preprocess.interpolation)
         self.is_plain = self.fit.keeps_size and self.source.shape == (*self.size, shape.channels)
+        self.least = _least_share(graph)
         self.wanted: set[str] = set()
         self.imports = {"import numpy as np", "from collections.abc import Iterator", "from pathlib import Path"}
 
@@ -187,6 +188,9 @@ class _Printer:
         self.use("parts:Part", "batches:Batch", "batches:Batches", "batches:load")
         options = "part, batch_size, epoch, rank, world, SEED, prepare"
         body = [f"source = Batches({options})"]
+        if self.least:
+            self.use("checks:check_last")
+            body = ["if epoch is not None:", f"    check_last(len(part), batch_size, world, {self.least})", *body]
         if self.augmentation.mixup:
             self.use("batches:MixedBatches")
             body += ["if epoch is not None:", f"    source = MixedBatches({options}, mix)"]
@@ -199,6 +203,13 @@ class _Printer:
             '    """\n'
         )
         return [head + "\n".join(f"    {line}" for line in (*body, "return load(source, start)"))]
+
+
+def _least_share(graph: Graph) -> int:
+    """How many images every process needs of a batch: a batch norm takes the variance of what it has."""
+    norms = [node.shape for node in graph.nodes if node.op.kind == "batch_norm"]
+    single = any(not isinstance(shape, Maps) or shape.height == shape.width == 1 for shape in norms)
+    return 2 if single else 1 if norms else 0
 
 
 def _function(head: str, title: str, body: list[str]) -> list[str]:

@@ -36,6 +36,9 @@ def settle(graph: Graph, choices: Choices, report: Report, *, whole: bool = True
     from cnnspec.graph.recipe import check_recipe
 
     spec = graph.spec
+    for name, span in untrainable(graph):
+        message = f"`{name}` of a transfer case is not part of training code"
+        report.add("recipe-conflict", message, span, help="take a case without it")
     changes: dict[str, Node] = {
         name: grown(value, Span(Source(f"--{name.replace('_', '-')}", str(value)), 0, len(str(value))))
         for name, value in choices.numbers.items()
@@ -56,6 +59,14 @@ def settle(graph: Graph, choices: Choices, report: Report, *, whole: bool = True
         at = Span(spec.root.span.source, 0, 0)
         report.add("no-recipe", f"`{spec.name}` has no training recipe", at, help=help)
     return None if report.failed else recipe
+
+
+def untrainable(graph: Graph) -> list[tuple[str, Span]]:
+    """What a transfer case says of training that generated code does not do, and where."""
+    if graph.transfer is None or graph.spec.transfer is None:
+        return []
+    case = graph.spec.transfer.cases[graph.transfer.case]
+    return [(name, case.node.key(name).span) for name in ("unfreeze", "learning_rate") if getattr(case.section, name)]
 
 
 def settled_files(spec: Spec, recipe: Recipe) -> dict[str, bytes]:

@@ -20,10 +20,9 @@ SELF_ERROR = 4
 ROUNDED_GRADIENT = 1e-4
 """The part for gradients in float64 where a framework has some numbers of the network in float32.
 
-It may also be `SELF_ERROR` times what float32 makes of another framework's gradients, which grows with the depth.
+In both cases they may also be `SELF_ERROR` times as far off as some roundings of the images put them: in deep networks
+that comes to more.
 """
-FINER = 2.0**-29
-"""How much smaller roundings are in float64 than in float32: what they make of a deep network's gradients, too."""
 SMALLEST = 1e-3
 """A gradient is measured against no less than this part of the network's largest one.
 

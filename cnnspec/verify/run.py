@@ -23,7 +23,6 @@ from cnnspec.lower.backend import (
 )
 from cnnspec.train.backend import TrainingBackend
 from cnnspec.verify.compare import (
-    FINER,
     RELATIVE,
     ROUNDED_GRADIENT,
     SELF_ERROR,
@@ -206,7 +205,9 @@ def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: 
     expected = _gradient(base, graph, drawn, cotangents)
     rounded = any(limit(f, node.canonical(), "float64").startswith("rounded") for f in asked for node in graph.nodes)
     part = ROUNDED_GRADIENT if rounded else RELATIVE["float64"]
-    single = _gradient(base, graph, drawn, cotangents, "float32")
+    unit = 2.0**-21 if rounded else 2.0**-49  # some roundings of float32, or of float64
+    nudge = 1 + unit * random(seed, "nudge", drawn.images.shape).astype(np.float64)
+    nudged = _gradient(base, graph, drawn, cotangents, nudge)
     for found in others:
         check = Check(found.name, "float64", "gradients", base.name, len(owners))
         if isinstance(expected, Exception):
@@ -223,10 +224,9 @@ def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: 
             floor = SMALLEST * max(largest(expected[key]) for key in owners)
             scales = {key: max(largest(expected[key]), floor) for key in owners}
             allowed = {key: part * scale for key, scale in scales.items()}
-            if isinstance(single, dict):  # what roundings make of these very gradients
+            if isinstance(nudged, dict):  # what roundings make of these very gradients
                 for key in owners:
-                    noise = largest(np.asarray(single[key], np.float64), expected[key])
-                    allowed[key] = max(allowed[key], SELF_ERROR * noise * (1.0 if rounded else FINER))
+                    allowed[key] = max(allowed[key], SELF_ERROR * largest(nudged[key], expected[key]))
             comparisons = [
                 compare(key, node, result[key], expected[key], scales[key], allowed[key])
                 for key, node in owners.items()
@@ -259,10 +259,11 @@ def _gradient(
     graph: Graph,
     drawn: Sample,
     cotangents: Mapping[str, Any],
-    precision: Precision = "float64",
+    factors: Any = 1.0,
 ) -> dict[str, Any] | Exception:
+    images = np.asarray(drawn.images, np.float64) * factors
     try:
-        return found.gradients(graph, drawn.weights, drawn.images, cotangents, precision)
+        return found.gradients(graph, drawn.weights, images, cotangents, "float64")
     except (SpecError, MissingDependency):
         raise
     except Exception as error:

@@ -20,6 +20,15 @@ def check_classes(data: Data, classes: int) -> None:
             raise DataError(f"{part.name(index)}: {message} outputs, from 0")
 
 
+def check_last(images: int, batch_size: int, world: int, least: int) -> None:
+    """Require enough images in every process's share of an epoch's last batch."""
+    last = images % batch_size or batch_size
+    if last // world < least:
+        shared = f" for {world} processes" if world > 1 else ""
+        message = f"{last} images are left for an epoch's last batch{shared}"
+        raise DataError(f"{message}, too few for batch norms: change the batch size")
+
+
 def check_sizes(
     parts: Iterable[Part | None], fit: Callable[[np.ndarray], np.ndarray]
 ) -> None:
