@@ -11,7 +11,6 @@ from cnnspec.graph import Graph
 from cnnspec.weights.check import check_shapes, expected_keys, listed, replaced_keys
 from cnnspec.weights.contract import contract
 from cnnspec.weights.files import FLOATS, VERSION, FileWeights, file_span, open_file, write_file
-from cnnspec.weights.initial import initial_weights
 from cnnspec.weights.mapping import Given, Over, Weights
 
 TRANSFER = "transfer"
@@ -59,7 +58,11 @@ def load(
         return found
     anew = replaced_keys(graph)
     keys = [key for key in expected_keys(graph, found, training=training) if key in found or key in anew]
-    return Over(found, initial or initial_weights(graph, 0), keys)
+    if initial is None:
+        from cnnspec.weights.initial import initial_weights  # imports all of a recipe's models
+
+        initial = initial_weights(graph, 0)
+    return Over(found, initial, keys)
 
 
 def _is_original(graph: Graph, file: FileWeights) -> bool:
