@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from cnnspec.backends.keras.table import layer_name
 from cnnspec.backends.keras.weights import Array, gradients_of, set_weights
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import Precision, Weights
+from cnnspec.lower.execute import run_text
 from cnnspec.lower.fold import fold
 from cnnspec.lower.program import Program
 
@@ -37,9 +37,8 @@ def computing(precision: Precision) -> Iterator[None]:
 def execute(program: Program, printed: Printed, **arguments: Any) -> Any:
     """The model that a program's text makes; tracebacks show its lines."""
     file = f"<cnnspec {program.name} keras>"
-    linecache.cache[file] = (len(printed.text), None, printed.text.splitlines(keepends=True), file)
     namespace: dict[str, Any] = {"__name__": file}
-    exec(compile(printed.text, file, "exec"), namespace)
+    run_text(printed.text, file, namespace)
     return namespace[printed.function](**arguments)
 
 

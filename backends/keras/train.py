@@ -230,7 +230,10 @@ class _Printer:
         alias = function if function not in _OWN and function not in ("data", "model") else "network"
         self.imports.add(f"from model import {function}" + (f" as {alias}" if alias != function else ""))
         training = f"{printed.training}=True" if any(head.training_only for head in program.heads) else ""
-        items = ["args: argparse.Namespace", *(["class_weights: list[float]"] if self.balanced else [])]
+        items = ["args: argparse.Namespace"]
+        if self.balanced:
+            items.append("class_weights: np.ndarray")
+            self.imports.add("import numpy as np")
         self.wanted |= {f"{SNIPPETS}.devices:Mirrored", f"{SNIPPETS}.state:load_weights"}
         optimizer = optimizer_text(self.recipe).call
         body = [

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import linecache
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,6 +18,7 @@ from cnnspec.backends.keras.train import train_source
 from cnnspec.backends.keras.weights import Array, gradients_of, set_weights
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import Precision, Weights
+from cnnspec.lower.execute import importable, run_text
 from cnnspec.lower.fold import fold
 from cnnspec.lower.program import Program
 from cnnspec.lower.python import flat
@@ -155,16 +153,11 @@ def _executed(program: Program, recipe: Recipe) -> dict[str, Any]:
     """What `train.py` defines; tracebacks show its lines."""
     text, printed = train_source(program, recipe), print_program(program, Layouts(program))
     network = ModuleType("model")
-    _run(printed.text, f"<cnnspec {program.name} keras>", network.__dict__)
+    run_text(printed.text, f"<cnnspec {program.name} keras>", network.__dict__)
     made: dict[str, Any] = {"__name__": "cnnspec_train", "__file__": "train.py"}
-    with _modules(model=network, data=_data(program)):
-        _run(text, f"<cnnspec {program.name} keras training>", made)
+    with importable(model=network, data=_data(program)):
+        run_text(text, f"<cnnspec {program.name} keras training>", made)
     return made
-
-
-def _run(text: str, file: str, namespace: dict[str, Any]) -> None:
-    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    exec(compile(text, file, "exec"), namespace)
 
 
 def _data(program: Program) -> ModuleType:
@@ -175,18 +168,3 @@ def _data(program: Program) -> ModuleType:
         CLASSES=[str(i) for i in range(classes)], Data=Any, DataError=ValueError, Part=Any, batches=None, load_data=None
     )
     return data
-
-
-@contextmanager
-def _modules(**modules: ModuleType) -> Iterator[None]:
-    """Modules that can be imported meanwhile."""
-    before = {name: sys.modules.get(name) for name in modules}
-    sys.modules.update(modules)
-    try:
-        yield
-    finally:
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnnspec.backends.torch.modules import attribute
 from cnnspec.graph import Graph, Instance, Node
 from cnnspec.lower.backend import Precision, Weights
+from cnnspec.lower.execute import run_text
 from cnnspec.lower.fold import fold
 from cnnspec.lower.python import camel, identifier
 
@@ -26,9 +26,8 @@ def key(path: str) -> str:
 def execute(program: Program, text: str) -> Any:
     """The network's class, from the text that was printed; a traceback in it shows its lines."""
     name = f"<cnnspec {program.name} torch>"
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     namespace: dict[str, Any] = {"__name__": f"cnnspec_{program.name}_torch"}
-    exec(compile(text, name, "exec"), namespace)
+    run_text(text, name, namespace)
     return namespace[identifier(camel(program.network.name), ())]
 
 

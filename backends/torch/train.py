@@ -338,7 +338,7 @@ class _Printer:
         source_lines = [line[8:] for line in source_lines]
         accumulation = recipe.gradient_accumulation
         if self.accumulates:
-            self.use("steps:groups_of")
+            self.use("groups:groups_of", own=False)
             source_lines[0] = source_lines[0].replace("source =", "single =", 1)
             source_lines.append(f"source = groups_of(single, {accumulation})")
         keep = recipe.checkpoints.keep
@@ -389,9 +389,9 @@ class _Printer:
             return call("nn.CrossEntropyLoss", 'reduction="sum"', *options)
         self.use("loss:WeightedCrossEntropy")
         if weights == "balanced":
-            self.use("loss:balanced")
+            self.use("class_weights:balanced", own=False)
             self.imports.add("from data import CLASSES")
-            made = "balanced(data.train.labels, len(CLASSES)).to(device)"
+            made = "torch.from_numpy(balanced(data.train.labels, len(CLASSES))).to(device)"
         else:
             made = f"torch.tensor([{', '.join(map(literal, weights))}], device=device)"
         return call("WeightedCrossEntropy", made, *options)
@@ -425,7 +425,7 @@ class _Printer:
                 ("confusion_matrix", "confusion_rows", "confusion.csv"),
             ):
                 if kind in self.tables:
-                    self.use(f"metrics:{function}")
+                    self.use(f"tables:{function}", own=False)
                     save.append(f'    write_table(args.run / "{file}", {function}(counts, CLASSES))')
         return [*made, "if RANK == 0:", *("    " + line for line in save)]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
@@ -15,6 +13,7 @@ from cnnspec.backends.torch.run import build, key
 from cnnspec.backends.torch.state_dict import read_state, write_state
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import Precision, Weights
+from cnnspec.lower.execute import importable, run_text
 from cnnspec.lower.fold import fold
 from cnnspec.spec.recipe.schedule import ReduceOnPlateau
 from cnnspec.train.backend import Step
@@ -126,32 +125,16 @@ def load(program: Program, recipe: Recipe) -> ModuleType:
 
     text = train_source(program, recipe)
     name = f"<cnnspec {program.name} train torch>"
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     module = ModuleType("cnnspec_generated_train")
     module.__file__ = str(Path("train.py").absolute())
     network = ModuleType("model")
-    exec(compile(_source(program), "<cnnspec model>", "exec"), network.__dict__)
+    run_text(_source(program), f"<cnnspec {program.name} torch>", network.__dict__)
     data = ModuleType("data")
     for wanted in ("CLASSES", "DataError", "Part", "batches", "load_data"):
         setattr(data, wanted, ())
-    with _instead({"model": network, "data": data}):
-        exec(compile(text, name, "exec"), module.__dict__)
+    with importable(model=network, data=data):
+        run_text(text, name, module.__dict__)
     return module
-
-
-@contextmanager
-def _instead(modules: dict[str, ModuleType]) -> Iterator[None]:
-    """These modules in place of any with their names."""
-    before = {name: sys.modules.get(name) for name in modules}
-    sys.modules.update(modules)
-    try:
-        yield
-    finally:
-        for name, module in before.items():
-            if module is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = module
 
 
 def _loss(code: ModuleType, recipe: Recipe, batches: Sequence[tuple[Any, Any]], classes: int) -> Any:
@@ -165,7 +148,7 @@ def _loss(code: ModuleType, recipe: Recipe, batches: Sequence[tuple[Any, Any]], 
         return torch.nn.CrossEntropyLoss(reduction="sum", label_smoothing=smoothing)
     labels = np.concatenate([labels for _, labels in batches])
     return code.WeightedCrossEntropy(
-        code.balanced(labels, classes) if weights == "balanced" else torch.tensor(weights, dtype=torch.float64),
+        torch.tensor(code.balanced(labels, classes) if weights == "balanced" else weights, dtype=torch.float64),
         smoothing,
     )
 

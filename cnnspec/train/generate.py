@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnspec.diagnostics import Report
 from cnnspec.lower.backend import MissingDependency, backends, check_support
+from cnnspec.lower.execute import run_text
 from cnnspec.lower.fold import fold
 from cnnspec.train.settle import untrainable
 
@@ -76,5 +77,5 @@ def data_module(graph: Graph, recipe: Recipe) -> Any:
     module = ModuleType("cnnspec_generated_data")
     module.__file__ = str(Path(__file__).with_name("data.py"))  # beside it lies the sample
     sys.modules[module.__name__] = module  # where dataclasses look for their module
-    exec(compile(text, "<cnnspec data>", "exec"), module.__dict__)
+    run_text(text, f"<cnnspec {graph.name} data>", module.__dict__)
     return module

@@ -68,12 +68,12 @@ def change_text(monkeypatch, old: str, new: str):
     """Have the regular expression `old` replaced in all text that Keras is to run; returns what counts that."""
     from cnnspec.backends.keras import trajectory
 
-    run, counted = trajectory._run, []
+    run, counted = trajectory.run_text, []
 
     def changed(text, file, namespace):
         text, count = re.subn(old, new, text)
         counted.append(count)
         run(text, file, namespace)
 
-    monkeypatch.setattr(trajectory, "_run", changed)
+    monkeypatch.setattr(trajectory, "run_text", changed)
     return counted

@@ -1,8 +1,5 @@
 """Steps that take several batches."""
 
-from collections.abc import Iterator
-from itertools import islice
-
 import keras
 
 
@@ -42,12 +39,6 @@ def device_part(gathered):
     import tensorflow as tf
 
     return gathered / tf.distribute.get_strategy().num_replicas_in_sync
-
-
-def groups(items: Iterator, size: int) -> Iterator[list]:
-    """Lists of so many items; the last has what is left."""
-    while group := list(islice(items, size)):
-        yield group
 
 
 class Scaled(Accumulated, keras.optimizers.LossScaleOptimizer):

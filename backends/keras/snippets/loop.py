@@ -19,21 +19,21 @@ import numpy as np
 from data import CLASSES, Data, DataError, Part, batches, load_data
 from tqdm import tqdm
 
-from cnnspec.backends.keras.snippets.accumulate import groups
 from cnnspec.backends.keras.snippets.arguments import arguments
 from cnnspec.backends.keras.snippets.devices import placed
-from cnnspec.backends.keras.snippets.losses import balanced
 from cnnspec.backends.keras.snippets.state import (
     load_newest,
     save,
     save_weights,
 )
-from cnnspec.backends.keras.snippets.tables import class_rows, confusion_rows
+from cnnspec.train.snippets.class_weights import balanced
+from cnnspec.train.snippets.groups import groups_of
 from cnnspec.train.snippets.records import (
     checkpoints,
     replacing,
     write_table,
 )
+from cnnspec.train.snippets.tables import class_rows, confusion_rows
 
 
 def targets(labels: np.ndarray) -> np.ndarray:
@@ -175,7 +175,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
         if ACCUMULATES:
             start = done * ACCUMULATION
             source = batches(data.train, args.batch_size, epoch=epoch, start=start)
-            source = groups(source, ACCUMULATION)
+            source = groups_of(source, ACCUMULATION)
         bar = {"total": steps, "initial": done, "leave": False, "disable": None}
         for batch in tqdm(source, f"epoch {epoch + 1}", **bar):
             if PLATEAU:

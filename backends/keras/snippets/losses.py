@@ -1,14 +1,15 @@
 """Losses that Keras does not have."""
 
+from collections.abc import Sequence
+
 import keras
-import numpy as np
 from keras import ops
 
 
 class WeightedCrossEntropy(keras.losses.Loss):
     """Cross-entropy times the weight of an image's class."""
 
-    def __init__(self, weights: list[float], label_smoothing: float = 0.0) -> None:
+    def __init__(self, weights: Sequence[float], label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.weights = weights
         self.label_smoothing = label_smoothing
@@ -19,9 +20,3 @@ class WeightedCrossEntropy(keras.losses.Loss):
         )
         weights = ops.convert_to_tensor(self.weights, y_true.dtype)
         return losses * ops.sum(y_true * weights, axis=-1)
-
-
-def balanced(labels: np.ndarray, classes: int) -> list[float]:
-    """Class weights, n / (classes · n_c) for n_c images of class c out of n."""
-    counts = np.bincount(labels, minlength=classes)
-    return (len(labels) / (classes * np.maximum(counts, 1))).tolist()

@@ -1,6 +1,5 @@
 """Losses: sums over the images of a batch."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -24,9 +23,3 @@ class WeightedCrossEntropy(nn.Module):
         return (
             losses * (weights[labels] if labels.ndim == 1 else labels @ weights)
         ).sum()
-
-
-def balanced(labels: np.ndarray, classes: int) -> torch.Tensor:
-    """Class weights, n / (classes · n_c) for n_c images of class c out of n."""
-    counts = np.bincount(labels, minlength=classes)
-    return torch.from_numpy(len(labels) / (classes * np.maximum(counts, 1)))

@@ -1,8 +1,5 @@
-"""Metrics: sums over the images of a batch, tables over those of a part."""
+"""Metrics: sums over the images of a batch."""
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
 import torch
 
 FIGURES = ["loss"]  # the recipe's take their place
@@ -11,29 +8,3 @@ FIGURES = ["loss"]  # the recipe's take their place
 def means(sums: torch.Tensor, images: int, prefix: str = "") -> dict[str, float]:
     """`FIGURES`, from sums over images."""
     return {prefix + k: x / images for k, x in zip(FIGURES, sums.tolist(), strict=True)}
-
-
-def confusion_rows(
-    counts: np.ndarray, classes: Sequence[str]
-) -> list[Mapping[str, object]]:
-    """How many images of each class, the rows, were taken for which."""
-    return [
-        {"class": name, **dict(zip(classes, row.tolist(), strict=True))}
-        for name, row in zip(classes, counts, strict=True)
-    ]
-
-
-def class_rows(
-    counts: np.ndarray, classes: Sequence[str]
-) -> list[Mapping[str, object]]:
-    """Precision, recall and number of images of every class."""
-    right, taken, images = counts.diagonal(), counts.sum(0), counts.sum(1)
-    return [
-        {
-            "class": name,
-            "precision": right[i] / max(taken[i], 1),
-            "recall": right[i] / max(images[i], 1),
-            "images": images[i],
-        }
-        for i, name in enumerate(classes)
-    ]

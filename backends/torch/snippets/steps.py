@@ -1,12 +1,10 @@
 """What happens to gradients and weights in a step, besides the optimiser's own work."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
-
-T = TypeVar("T")
 
 
 def clip_each(parameters: Iterable[nn.Parameter], maximum: float) -> None:
@@ -22,15 +20,3 @@ def decay_weights(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for parameter in group["params"]:
             if parameter.grad is not None:
                 parameter.mul_(1 - group["lr"] * group["decay"])
-
-
-def groups_of(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items; the last one has what is left."""
-    group: list[T] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
