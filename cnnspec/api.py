@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cnnspec.train.run import Run
     from cnnspec.verify import Verification
     from cnnspec.weights.mapping import Weights
+    from cnnspec.weights.published import Published
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -86,6 +87,13 @@ class Net:
         files = build_files(self.graph, backend, self._recipe(recipe))
         return write_files(Path(folder if folder is not None else f"{self.name}-{backend}"), files)
 
+    def features_line(self, *, recipe: str = "") -> str | None:
+        """Whether training computes what frozen layers make of images once, or why not; None if nothing is frozen."""
+        from cnnspec.train.features import features_line
+
+        found = self._recipe(recipe)
+        return features_line(self.graph, found) if found else None
+
     def train(
         self,
         folder: str | PathLike[str] | None = None,
@@ -98,8 +106,11 @@ class Net:
         batch_size: int | None = None,
         seed: int | None = None,
         device: str = "",
+        features: str | PathLike[str] | bool = True,
     ) -> Run:
         """Train in a new `folder`, by default the next free `runs/NAME-BACKEND`, as `cnnspec train` does.
+
+        `features` names a folder for what frozen layers make of images; with False it is not kept.
 
         Returns the run, with its figures, weights and ONNX file. Raises `SpecError` for what is wrong with any input,
         `MissingDependency` without the framework, `Stopped` where training ends before its end.
@@ -108,15 +119,15 @@ class Net:
         from cnnspec.train.settle import Choices
 
         numbers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-        given = {name: number for name, number in numbers.items() if number is not None}
         run, _ = start(
             self.graph,
             self.case,
             backend=backend,
             folder=None if folder is None else Path(folder),
-            choices=Choices(recipe, "" if data is None else str(data), given),
+            choices=Choices(recipe, "" if data is None else str(data), numbers),
             weights=None if weights is None else str(weights),
             device=device,
+            features=features if isinstance(features, bool) else Path(features),
         )
         return run
 
@@ -144,8 +155,34 @@ class Net:
             seed = recipe.seed if recipe else 0
         return initial_weights(self.graph, seed, recipe.initializers if recipe else None)
 
+    @property
+    def published(self) -> list[Published]:
+        """What torchvision and Keras publish for this network, which `load_weights` reads by its `reference`."""
+        from cnnspec.weights.published import published
+
+        return published(self.spec)
+
+    def suited(self, weights: Mapping[str, Any]) -> Net:
+        """The network with the preprocessing and labels that belong to published weights; a warning says so.
+
+        Other weights leave it as it is. `export` and `train` need not be told.
+        """
+        origin: dict[str, str] = getattr(weights, "origin", {})
+        if "from" not in origin:
+            return self
+        from cnnspec.weights.published import suited
+
+        graph, notes = suited(self.graph, origin)
+        return (
+            self
+            if graph is self.graph
+            else replace(self, spec=graph.spec, graph=graph, warnings=(*self.warnings, *notes))
+        )
+
     def load_weights(self, file: str | PathLike[str], *, training: bool = False) -> Weights:
         """The weights in a canonical file, or in one of another project: `torchvision:FILE`, `keras:FILE`.
+
+        Those that the project publishes have names, `torchvision:IMAGENET1K_V1`: they are downloaded once.
 
         Heads that exist in training only may be missing, unless they are needed for `training`. Raises `SpecError`
         where the file holds anything but the network's weights.
@@ -186,22 +223,20 @@ class Net:
         """Write an ONNX file, and beside it `file`.data where the weights are beyond 2 GB; returns what was written.
 
         With `preprocess` it takes uint8 images (batch, height, width, channels), with `probabilities` it gives these
-        instead of logits. Raises `SpecError` where these are not the network's weights, or it cannot be exported.
+        instead of logits. Of published weights it has the preprocessing and the labels. Infinities and NaN in the
+        weights are written, and `weights.warnings` then says so. Raises `SpecError` where these are not the network's
+        weights, or it cannot be exported.
         """
-        from cnnspec.lower.backend import backends
+        from cnnspec.lower.backend import own_backend
 
-        written: list[Path] = (
-            backends()["onnx"]
-            .load()
-            .export(
-                self.graph,
-                weights,
-                file,
-                case=self.case,
-                precision=precision,
-                preprocess=preprocess,
-                probabilities=probabilities,
-            )
+        written: list[Path] = own_backend("onnx").export(
+            self.suited(weights).graph,
+            weights,
+            file,
+            case=self.case,
+            precision=precision,
+            preprocess=preprocess,
+            probabilities=probabilities,
         )
         return written
 

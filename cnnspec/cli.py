@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import shutil
@@ -28,8 +29,10 @@ _DEFAULT_SPEC = "cnnspec.yaml"  # as in `cnnspec.spec.locate`, which the command
 _FOREIGN = ("torchvision:", "keras:")
 
 # Start-up is most of what a short command takes. Its objects live until it ends, so looking for cycles among them is
-# wasted; and searching every installed package for pydantic plugins takes longer than all validation.
+# wasted, at its end most of all; and searching every installed package for pydantic plugins takes longer than all
+# validation.
 gc.set_threshold(100_000)
+atexit.register(gc.freeze)
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what TensorFlow tells of itself would bury a diagnostic
 
@@ -94,10 +97,10 @@ class Layout(StrEnum):
     hwc = "hwc"
 
 
-Spec = Annotated[
-    str,
-    typer.Argument(metavar="SPEC", help=f"A file or a name of the zoo; {_DEFAULT_SPEC} if none.", show_default=False),
-]
+_SPEC = typer.Argument(
+    metavar="SPEC", help=f"A file or a name of the zoo; {_DEFAULT_SPEC} if none.", show_default=False
+)
+Spec = Annotated[str, _SPEC]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter, `input.size` or `input.channels`."),
@@ -206,16 +209,13 @@ def build(
         _complain(net.warnings)
     for file in net.write_source(backend.value, output, recipe=recipe or ""):
         print(f"wrote {file}")
+    if line := net.features_line(recipe=recipe or ""):
+        print(line)
 
 
 @app.command()
 def train(
-    spec: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="SPEC", help=f"A file or a name of the zoo; {_DEFAULT_SPEC} if none.", show_default=False
-        ),
-    ] = None,
+    spec: Annotated[str | None, _SPEC] = None,
     backend: Annotated[
         CodeFor | None, typer.Option("--backend", metavar="NAME", help="`torch`, the default, or `keras`.")
     ] = None,
@@ -227,7 +227,8 @@ def train(
     ] = None,
     recipe: RecipeOption = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", metavar="[FORMAT:]FILE", help="Start from these, as of `weights --from`.")
+        str | None,
+        typer.Option("--weights", metavar="[FORMAT:]FILE|NAME", help="Start from these, as of `weights --from`."),
     ] = None,
     transfer: Annotated[
         str | None, typer.Option("--transfer", metavar="CASE", help="Train the network under a transfer case.")
@@ -240,6 +241,12 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="In place of the recipe's.")] = None,
     device: Annotated[str | None, typer.Option("--device", metavar="D", help="Where it trains, as `cuda:1`.")] = None,
+    features: Annotated[
+        str | None, typer.Option("--features", metavar="DIR", help="Where features of frozen layers are kept.")
+    ] = None,
+    no_features: Annotated[
+        bool, typer.Option("--no-features", help="Have frozen layers compute in every epoch.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with RUN, or with the spec's newest run.")] = False,
     set_: SetOption = None,
 ) -> None:
@@ -251,36 +258,42 @@ def train(
     from pathlib import Path
 
     from cnnspec.api import load
+    from cnnspec.train.process import handled
     from cnnspec.train.run import Stopped, resumed, start
     from cnnspec.train.settle import Choices
 
     numbers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-    given = {name: number for name, number in numbers.items() if number is not None}
     kind = backend.value if backend else None
+    kept = Path(features) if features else not no_features
     if resume:
-        others = {"--data": data, "--recipe": recipe, "--weights": weights, "--transfer": transfer, "--set": set_}
-        fixed = [*(name for name, value in others.items() if value), *(f"--{n.replace('_', '-')}" for n in given)]
+        others = {"data": data, "recipe": recipe, "weights": weights, "transfer": transfer, "set": set_, **numbers}
+        fixed = [f"--{n.replace('_', '-')}" for n, value in others.items() if value not in (None, "", [])]
         if fixed:
             raise typer.BadParameter("a run goes on as it was begun, without these", param_hint=", ".join(fixed))
     try:
-        if resume:
-            name = None if output and spec is None else load(spec or _DEFAULT_SPEC).name
-            run = resumed(name, kind, Path(output) if output else None)
-            print(f"going on in {run.path}", flush=True)
-            made = run.resume(device=device or "")
-        else:
-            net = load(spec or _DEFAULT_SPEC, transfer=_case(transfer), params=_settings(set_ or []))
-            if net.warnings:
-                _complain(net.warnings)
-            run, made = start(
-                net.graph,
-                net.case,
-                backend=kind or "torch",
-                folder=Path(output) if output else None,
-                choices=Choices(recipe or "", data or "", given),
-                weights=weights,
-                device=device or "",
-            )
+        with handled(_interrupt):
+            if resume:
+                name = None if output and spec is None else load(spec or _DEFAULT_SPEC).name
+                run = resumed(name, kind, Path(output) if output else None)
+                print(f"going on in {run.path}", flush=True)
+                made = run.resume(device=device or "", features=kept)
+            else:
+                net = load(spec or _DEFAULT_SPEC, transfer=_case(transfer), params=_settings(set_ or []))
+                if net.warnings:
+                    _complain(net.warnings)
+                run, made = start(
+                    net.graph,
+                    net.case,
+                    backend=kind or "torch",
+                    folder=Path(output) if output else None,
+                    choices=Choices(recipe or "", data or "", numbers),
+                    weights=weights,
+                    device=device or "",
+                    features=kept,
+                )
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise typer.Exit(130) from None
     except Stopped as error:
         print(f"{'' if error.status == 130 else 'error: '}{error}", file=sys.stderr)
         raise typer.Exit(error.status) from None
@@ -327,17 +340,27 @@ def weights(
     ] = None,
     from_: Annotated[
         str | None,
-        typer.Option("--from", metavar="[FORMAT:]FILE", help="Read canonical, torchvision or keras weights."),
+        typer.Option(
+            "--from", metavar="[FORMAT:]FILE|NAME", help="Read canonical, torchvision, keras or published weights."
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", min=0, help="Start from initial values; the recipe's if none.")
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Show which weights are published for it under a name.")
+    ] = False,
     set_: SetOption = None,
 ) -> None:
     """Write initial weights, or convert weights.
 
     Everything must fit the network: nothing missing, left over or of another shape.
     """
+    if published:
+        if output or to or from_ is not None or seed is not None:
+            raise typer.BadParameter("it stands alone, and writes nothing", param_hint="--published")
+        _list_published(spec, _settings(set_ or []))
+        return
     if not (output or to):
         raise typer.BadParameter("one of them is needed", param_hint="-o or --to")
     if from_ is not None and seed is not None:
@@ -348,12 +371,28 @@ def weights(
 
     net = load(spec, params=_settings(set_ or []))
     source = net.weights(seed) if from_ is None else net.load_weights(from_)
-    warnings = list(net.warnings)
+    warnings = [*net.warnings, *source.warnings]
     for target in filter(None, (to, output)):
         warnings += net.save_weights(target, source)
         print(f"wrote {target}")
     if warnings:
         _complain(warnings)
+
+
+def _list_published(spec: str, settings: dict[str, str]) -> None:
+    from cnnspec.api import load
+
+    net = load(spec, params=settings)
+    rows = []
+    for entry in net.published:
+        names = entry.reference + (f" ({', '.join(entry.aliases)})" if entry.aliases else "")
+        accuracy = "top-1 {} %, top-5 {} %".format(*entry.accuracy) if entry.accuracy else "no classifier"
+        rows.append((names, accuracy, entry.url))
+    first, second = (max((len(row[i]) for row in rows), default=0) for i in (0, 1))
+    for names, accuracy, url in rows:
+        print(f"{names:<{first}}  {accuracy:<{second}}  {url}")
+    if not rows:
+        print(f"no weights of `{net.name}` are published under a name")
 
 
 @app.command()
@@ -363,7 +402,8 @@ def export(
         str | None, typer.Option("--output", "-o", metavar="M.onnx", help="The file to write.", show_default=False)
     ] = None,
     weights: Annotated[
-        str | None, typer.Option("--weights", metavar="[FORMAT:]FILE", help="Trained weights, as of `weights --from`.")
+        str | None,
+        typer.Option("--weights", metavar="[FORMAT:]FILE|NAME", help="Trained weights, as of `weights --from`."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", min=0, help="Initial weights; the recipe's seed if none.")
@@ -391,9 +431,10 @@ def export(
         raise typer.BadParameter("these are initial weights or read ones, not both", param_hint="--seed and --weights")
     net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
     source = net.weights(seed) if weights is None else net.load_weights(weights)
+    net = net.suited(source)
     written = net.export(output, source, precision=precision.value, preprocess=preprocess, probabilities=probabilities)
-    if net.warnings:
-        _complain(net.warnings)
+    if warnings := [*net.warnings, *source.warnings]:
+        _complain(warnings)
     for file in written:
         print(f"wrote {file}")
 
@@ -402,7 +443,8 @@ def export(
 def verify(
     spec: Spec = _DEFAULT_SPEC,
     weights: Annotated[
-        str | None, typer.Option("--weights", metavar="[FORMAT:]FILE", help="Trained weights, as of `weights --from`.")
+        str | None,
+        typer.Option("--weights", metavar="[FORMAT:]FILE|NAME", help="Trained weights, as of `weights --from`."),
     ] = None,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, help="Of the images, and of weights that are not given.")
@@ -436,7 +478,7 @@ def verify(
         print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
     else:
         print(result.to_text(_width()))
-    if complaints := [*net.warnings, *result.diagnostics()]:
+    if complaints := [*net.warnings, *(given.warnings if given else ()), *result.diagnostics()]:
         sys.stdout.flush()  # it comes first where both go to one place
         _complain(complaints)
     if not result.agrees:
@@ -459,9 +501,9 @@ def predict(
     from pathlib import Path
 
     from cnnspec.diagnostics.render import printable
-    from cnnspec.lower.backend import backends
+    from cnnspec.lower.backend import own_backend
 
-    classifier = backends()["onnx"].load().classifier(Path(model), provider.value)
+    classifier = own_backend("onnx").classifier(Path(model), provider.value)
     failed = False
     for image, guesses, error in classifier.predict(images, top):
         if error:
@@ -530,6 +572,10 @@ def _case(transfer: str | None) -> str:
     if transfer is not None and not transfer.strip():
         raise typer.BadParameter("the name of a case is needed, this is empty", param_hint="--transfer")
     return transfer or ""
+
+
+def _interrupt(number: int) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _backends(text: str, training: bool) -> list[str]:

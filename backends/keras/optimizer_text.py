@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple, assert_never
 
-from cnnspec.lower.python import Code, Group, call, lines, literal
+from cnnspec.lower.python import Code, Group, assigned, call, lines, literal
 from cnnspec.spec.recipe.model import GlobalNorm, ParameterNorm, Recipe, Value
 from cnnspec.spec.recipe.optimizer import Adadelta, Adagrad, Adam, Adamax, AdamW, Nadam, RmsProp, Sgd
+from cnnspec.train.phases import Phases
 
 SNIPPETS = "cnnspec.backends.keras.snippets"
 _CLIPS = {GlobalNorm: "ClipGlobalNorm", ParameterNorm: "ClipParameterNorm", Value: "ClipValue"}
+_MODULES = {"Accumulated": "accumulate"} | dict.fromkeys(("Averaged", "Counted", "Decayed", "Multiplied"), "layers")
 _EXCLUDED = {"bias": ("bias",), "norm": ("beta", "gamma"), "prelu": ("alpha",)}
 
 
@@ -22,15 +24,15 @@ class Printed(NamedTuple):
     """What makes the optimiser, within the function that makes the model."""
 
 
-def optimizer_text(recipe: Recipe) -> Printed:
-    """`make_optimizer(model)`, and a class that joins what this recipe adds to an optimiser."""
+def optimizer_text(recipe: Recipe, phases: Phases | None = None) -> Printed:
+    """`make_optimizer(model)`, and a class that joins what this recipe, and a transfer case, adds to an optimiser."""
     optimizer = recipe.optimizer
     base, arguments = _own(recipe)
     wanted = [] if "." in base else [f"{SNIPPETS}.optimizers:{base}"]
-    mixins, values = _additions(recipe)
+    mixins, values = _additions(recipe, phases)
     parts = []
     if mixins or values:
-        wanted += (f"{SNIPPETS}.{'accumulate' if mixin == 'Accumulated' else 'optimizers'}:{mixin}" for mixin in mixins)
+        wanted += (f"{SNIPPETS}.{_MODULES.get(mixin, 'optimizers')}:{mixin}" for mixin in mixins)
         parts.append(_joined([*mixins, base], values, optimizer.kind))
         base = "Optimizer"
     if optimizer.decoupled_weight_decay:
@@ -42,7 +44,7 @@ def optimizer_text(recipe: Recipe) -> Printed:
     names = [name for kind in sorted(optimizer.exclude) for name in _EXCLUDED[kind]]
     scales = recipe.precision == "mixed_float16"
     if names or scales:
-        body += lines(_assigned("optimizer", made), 4)
+        body += lines(assigned("optimizer", made), 4)
     if names:
         test = f"v.name == {literal(names[0])}" if len(names) == 1 else "v.name in undecayed"
         if len(names) > 1:
@@ -65,10 +67,6 @@ def optimizer_text(recipe: Recipe) -> Printed:
     head = f"def make_optimizer({given}) -> keras.Optimizer:"
     parts.append("\n".join([head, '    """The optimiser that updates the weights."""', *body]))
     return Printed(tuple(parts), tuple(wanted), f"make_optimizer({'model' if names else ''})")
-
-
-def _assigned(target: str, made: Group) -> Group:
-    return Group(f"{target} = {made.open}", made.items, made.close)
 
 
 def _own(recipe: Recipe) -> tuple[str, list[str]]:
@@ -104,11 +102,16 @@ def _moments(betas: tuple[float, float], epsilon: float) -> list[tuple[str, floa
     return [("beta_1", betas[0], 0.9), ("beta_2", betas[1], 0.999), ("epsilon", epsilon, 1e-7)]
 
 
-def _additions(recipe: Recipe) -> tuple[list[str], list[str]]:
+def _additions(recipe: Recipe, phases: Phases | None) -> tuple[list[str], list[str]]:
     """Mixins, the outermost first, and the attributes that they read."""
     optimizer, mixins, values = recipe.optimizer, [], []
     if recipe.gradient_accumulation > 1 and recipe.precision != "mixed_float16":
         mixins.append("Accumulated")
+    if phases and phases.unfreeze:
+        mixins += ["Averaged"] if recipe.ema else []
+        mixins += ["Counted"] if isinstance(optimizer, Adam | AdamW | Adamax | Nadam) else []
+    if phases and phases.factors:
+        mixins += ["Multiplied", "Decayed"] if optimizer.decoupled_weight_decay else ["Multiplied"]
     if recipe.clip:
         mixins.append(_CLIPS[type(recipe.clip)])
         values.append(f"maximum = {literal(recipe.clip.maximum)}")

@@ -8,43 +8,29 @@ from typing import TYPE_CHECKING
 from cnnspec.backends.keras.layouts import Layouts
 from cnnspec.backends.keras.optimizer_text import SNIPPETS, optimizer_text
 from cnnspec.backends.keras.printer import print_program
-from cnnspec.backends.keras.specialise import specialise
 from cnnspec.backends.keras.start_text import start_text
-from cnnspec.backends.keras.table import layer_name
+from cnnspec.backends.keras.table import TABLE, Noted, layer_name
 from cnnspec.lower.files import render
-from cnnspec.lower.python import Code, Group, call, docstring, lines, literal, named
+from cnnspec.lower.program import Layer, walk
+from cnnspec.lower.python import Code, Group, assigned, call, docstring, lines, literal, named, prefixed
 from cnnspec.spec.recipe.augment import Mixup
 from cnnspec.spec.recipe.model import ConfusionMatrix, PerClass, TopK
 from cnnspec.spec.recipe.schedule import ReduceOnPlateau
-from cnnspec.train.collect import collect, merge_imports, read
+from cnnspec.train.collect import collect, read, unsettled
+from cnnspec.train.features import feature_cut
+from cnnspec.train.head import head, imported
+from cnnspec.train.phases import phases
 from cnnspec.train.rates import learning_rates
+from cnnspec.train.specialise import specialise
 
 if TYPE_CHECKING:
     from cnnspec.expr import Value
+    from cnnspec.graph import Node
     from cnnspec.lower.program import Program
     from cnnspec.spec.recipe.model import Recipe
 
 _LOOP = f"{SNIPPETS}.loop"
 _SCHEDULE = "cnnspec.train.snippets.schedule"
-_SWITCHES = (
-    *("ACCUMULATES", "BALANCED", "BEST", "EMA", "EVERY", "HEADS", "KEEPS", "MIXED", "ONE_HOT", "PLATEAU"),
-    *(
-        "RESTORES",
-        "STEPS",
-        "STOPS",
-        "TABLES",
-        "WATCHES",
-        "PER_CLASS",
-        "CONFUSION",
-        "VALIDATES",
-        "AMSGRAD",
-        "CENTERED",
-        "NESTEROV",
-        "MOMENTUM",
-        "SAVES",
-    ),
-)
-_OWN = frozenset(("main", "train", "evaluate", "train_step", "compiled", "make_model", "make_optimizer", "targets"))
 
 
 def train_source(program: Program, recipe: Recipe) -> str:
@@ -55,6 +41,7 @@ def train_source(program: Program, recipe: Recipe) -> str:
 class _Printer:
     def __init__(self, program: Program, recipe: Recipe) -> None:
         self.program = program
+        self.printed = print_program(program, Layouts(program))
         self.recipe = recipe
         self.outputs = program.graph.outputs
         self.heads = len(self.outputs) > 1
@@ -65,64 +52,73 @@ class _Printer:
             loss.label_smoothing or loss.class_weights or any(isinstance(step, Mixup) for step in recipe.augment)
         )
         self.balanced = loss.class_weights == "balanced"
-        nodes = program.graph.nodes
-        self.frozen = [layer_name(n.path) for n in nodes if n.params and n.path in program.graph.frozen]
+        self.phases = phases(program.graph)
+        cut = feature_cut(program.graph, recipe, program)
+        self.cut = None if isinstance(cut, str) else cut
+        self.optimizer = optimizer_text(recipe, self.phases)
         self.on = self._on()
+        several = ("HEADS", "ACCUMULATES", "CACHES")  # models: what compiles them is a function
+        self.compiles = any(self.on[name] for name in several)
 
-    def _on(self) -> set[str]:
-        """The switches that this recipe turns on."""
-        recipe, kept = self.recipe, self.recipe.checkpoints
+    def _on(self) -> dict[str, bool]:
+        """The switches of the loop and of optimisers, and which of them this recipe turns on."""
+        recipe, kept, optimizer = self.recipe, self.recipe.checkpoints, self.recipe.optimizer
         tables = {type(metric) for metric in recipe.metrics} & {PerClass, ConfusionMatrix}
-        best, stop = kept.best is not None, recipe.early_stop is not None
-        plateau = isinstance(recipe.schedule, ReduceOnPlateau)
-        on = {
+        stop, plateau = recipe.early_stop is not None, isinstance(recipe.schedule, ReduceOnPlateau)
+        return {
             "ACCUMULATES": recipe.gradient_accumulation > 1,
+            "AMSGRAD": getattr(optimizer, "amsgrad", False),
             "BALANCED": self.balanced,
-            "BEST": best,
+            "CACHES": self.cut is not None,
+            "CENTERED": getattr(optimizer, "centered", False),
             "CONFUSION": ConfusionMatrix in tables,
             "EMA": recipe.ema is not None,
             "EVERY": kept.every > 1,
             "HEADS": self.heads,
             "KEEPS": kept.keep != "all",
+            "LATE": bool(self.phases.unfreeze),
             "MIXED": recipe.precision != "float32",
+            "MOMENTUM": getattr(optimizer, "momentum", 0) > 0,
+            "NESTEROV": getattr(optimizer, "nesterov", False),
             "ONE_HOT": self.one_hot,
             "PER_CLASS": PerClass in tables,
             "PLATEAU": plateau,
-            "RESTORES": recipe.early_stop is not None and recipe.early_stop.restore_best,
-            "SAVES": best or (recipe.early_stop is not None and recipe.early_stop.restore_best),
+            "RESTORES": bool(recipe.restored_file),
+            "SAVES": bool(recipe.best_files),
             "STEPS": kept.steps is not None,
             "STOPS": stop,
             "TABLES": bool(tables),
-            "VALIDATES": bool(recipe.split) or recipe.data.validates,
-            "WATCHES": best or stop or plateau,
-            "AMSGRAD": getattr(recipe.optimizer, "amsgrad", False),
-            "CENTERED": getattr(recipe.optimizer, "centered", False),
-            "NESTEROV": getattr(recipe.optimizer, "nesterov", False),
-            "MOMENTUM": getattr(recipe.optimizer, "momentum", 0) > 0,
+            "VALIDATES": recipe.validates,
+            "WATCHES": bool(recipe.best_files) or stop or plateau,
         }
-        assert set(on) == set(_SWITCHES)
-        return {name for name, holds in on.items() if holds}
 
     def text(self) -> str:
         """The whole file."""
         recipe = self.recipe
-        optimizer = optimizer_text(recipe)
+        optimizer = self.optimizer
         rates = learning_rates(recipe)
         start = start_text(self.program, recipe)
         self.wanted |= {*optimizer.wanted, *rates.wanted, *start.wanted}
-        made = [*optimizer.parts, *self.compiled(), *start.parts, self.make_model(bool(start.parts)), rates.text]
-        made += self.make_watchers()
-        step = "accumulated_step" if "ACCUMULATES" in self.on else "train_step"
+        before = [*optimizer.parts, *self.compiled(), *start.parts]
+        after = [rates.text, *self.make_watchers()]
+        step = "accumulated_step" if self.on["ACCUMULATES"] else "train_step"
         if any("np." in part for part in start.parts):
             self.imports.add("import numpy as np")
         loop = self._specialised([step, "train", "main"])
+        made = self.make_model("network", bool(start.parts))
         found = collect(sorted(self.wanted))
+        definitions = [specialise(text, self.on) for text in found.definitions]
+        constants = self.constants()
+        constants += unsettled(found.values, constants)
+        imports = {*found.imports, *self.imports}
+        others = [*imports, *constants, *definitions, *before, made, *after, *loop]
+        statement, network = imported(self.printed.function, "network", others)
         return render(
             "train_keras.py.jinja",
             docstring=docstring(self._title()),
-            imports=merge_imports([*found.imports, *self.imports], ("data", "model")),
-            constants=[*self.constants(), *(v for v in found.values if not v.startswith(("EPOCHS =", "BATCH_SIZE =")))],
-            parts=[*(specialise(text, _SWITCHES, self.on) for text in found.definitions), *made, *loop],
+            imports=head({*imports, statement}),
+            constants=constants,
+            parts=[*definitions, *before, self.make_model(network, bool(start.parts)), *after, *loop],
         )
 
     def _title(self) -> str:
@@ -139,11 +135,11 @@ class _Printer:
             "LEARNING_RATE": recipe.optimizer.learning_rate,
             "SEED": recipe.seed,
         }
-        if "ACCUMULATES" in self.on:
+        if self.on["ACCUMULATES"]:
             found["ACCUMULATION"] = recipe.gradient_accumulation
         if recipe.early_stop:
             found["PATIENCE"] = recipe.early_stop.patience
-        if "EVERY" in self.on:
+        if self.on["EVERY"]:
             found["CHECKPOINT_EPOCHS"] = kept.every
         if kept.steps:
             found["CHECKPOINT_STEPS"] = kept.steps
@@ -151,21 +147,30 @@ class _Printer:
             found["KEEP"] = kept.keep
         if recipe.precision != "float32":
             found["PRECISION"] = recipe.precision
-        if recipe.early_stop and recipe.early_stop.restore_best:
-            same = kept.best in (None, recipe.early_stop.monitor)
-            found["RESTORED"] = f"{'best' if same else 'early_stop'}.weights.h5"
+        if recipe.best_files:
+            found["BEST_FILES"] = tuple(recipe.best_files)
+        if recipe.restored_file:
+            found["RESTORED"] = recipe.restored_file
         text = [f"{name} = {literal(value)}" for name, value in found.items()]
         names = ["loss", *(metric.name for metric in recipe.metrics if metric.is_number)]
         text += lines(_list("FIGURES = ", [literal(name) for name in names]))
         if isinstance(recipe.loss.class_weights, list):
             text += lines(_list("CLASS_WEIGHTS = ", [literal(w) for w in recipe.loss.class_weights]))
-        if self.frozen:
-            text += lines(_list("FROZEN = ", [literal(name) for name in self.frozen]))
-        return text
+        if self.cut:
+            text.append(f"CUT = {literal(self._layer(self.cut.node))}  # up to it, all stays frozen")
+        return text + self.phases.constants(layer_name)
+
+    def _layer(self, node: Node) -> str:
+        """The name of the layer whose output is a node's: what does nothing in Keras is no layer."""
+        steps = [step for definition in self.program.definitions for step in walk(definition.steps)]
+        ops = {node: op for step in steps if isinstance(step, Layer) for op in step.ops for node in op.nodes}
+        while not TABLE[ops[node].kind](ops[node], Noted()):
+            (node,) = node.inputs
+        return layer_name(node.path)
 
     def compiled(self) -> list[str]:
         """The function that gives a model its loss and metrics, where there are several to give them to."""
-        if not self.on & {"HEADS", "ACCUMULATES"}:
+        if not self.compiles:
             return []
         metrics = self._metrics()
         optimizer = "optimizer: keras.Optimizer | None = None"
@@ -220,26 +225,21 @@ class _Printer:
             made = call("keras.losses.CategoricalCrossentropy", "from_logits=True", *smoothing)
         else:
             made = call("keras.losses.SparseCategoricalCrossentropy", "from_logits=True")
-        return lines(_assign("loss", made), 4)
+        return lines(assigned("loss", made), 4)
 
-    def make_model(self, initial: bool) -> str:
-        """The function that makes the network, ready to train."""
-        program = self.program
-        printed = print_program(program, Layouts(program))
-        function = printed.function
-        alias = function if function not in _OWN and function not in ("data", "model") else "network"
-        self.imports.add(f"from model import {function}" + (f" as {alias}" if alias != function else ""))
-        training = f"{printed.training}=True" if any(head.training_only for head in program.heads) else ""
+    def make_model(self, network: str, initial: bool) -> str:
+        """The function that makes the network, which is called `network` there, ready to train."""
+        training = f"{self.printed.training}=True" if any(head.training_only for head in self.program.heads) else ""
         items = ["args: argparse.Namespace"]
         if self.balanced:
             items.append("class_weights: np.ndarray")
             self.imports.add("import numpy as np")
         self.wanted |= {f"{SNIPPETS}.devices:Mirrored", f"{SNIPPETS}.state:load_weights"}
-        optimizer = optimizer_text(self.recipe).call
+        self.wanted |= {f"{SNIPPETS}.layers:freeze"} if self.phases.frozen else set()
         body = [
             '    """The network, ready to be trained."""',
-            f"    model = {alias}({training})",
-            *self._frozen(),
+            f"    model = {network}({training})",
+            *(["    freeze(model)"] if self.phases.frozen else []),
             '    if "," in args.device:',
             "        model = Mirrored(model.inputs, model.outputs)",
             "    if args.weights:",
@@ -247,9 +247,9 @@ class _Printer:
             *(["    else:", "        init_weights(model)"] if initial else []),
             *self._loss(),
             *(
-                lines(_assign("model", call("compiled", "model", "loss", optimizer)), 4)
-                if self.compiled()
-                else self._compile(optimizer)
+                lines(assigned("model", call("compiled", "model", "loss", self.optimizer.call)), 4)
+                if self.compiles
+                else self._compile(self.optimizer.call)
             ),
             "    model.optimizer.build(model.trainable_variables)",
             "    return model",
@@ -257,21 +257,11 @@ class _Printer:
         head = lines(call("def make_model", *items), 0, suffix=" -> keras.Model:")
         return "\n".join([*head, *body])
 
-    def _frozen(self) -> list[str]:
-        """Statements that keep the frozen layers, and the parts that one is made of, as they are."""
-        if not self.frozen:
-            return []
-        return [
-            "    for layer in model.layers:",
-            '        if any(f"{layer.name}-".startswith(f"{name}-") for name in FROZEN):',
-            "            layer.trainable = False  # running statistics of norms stay too",
-        ]
-
     def make_watchers(self) -> list[str]:
         """The function that makes what watches figures."""
         recipe, found = self.recipe, []
-        if recipe.checkpoints.best:
-            found.append(("best", call("Best", literal(recipe.checkpoints.best))))
+        for name, monitor in recipe.best_files.items():
+            found.append((f"{name}_epoch", call("Best", literal(monitor))))
         if stop := recipe.early_stop:
             delta = [literal(stop.min_delta)] if stop.min_delta else []
             found.append(("early_stop", call("Best", literal(stop.monitor), *delta)))
@@ -287,7 +277,7 @@ class _Printer:
         kind = "Best | ReduceOnPlateau" if len({c.open for _, c in found}) > 1 else found[0][1].open[:-1]
         body = ["    return {"]
         for name, made in found:
-            body += lines(_assign(f'"{name}"', made, ": "), 8, ",")
+            body += lines(prefixed(f'"{name}": ', made), 8, ",")
         head = f"def make_watchers() -> dict[str, {kind}]:"
         return ["\n".join([head, '    """What watches the figures of epochs."""', *body, "    }"])]
 
@@ -297,7 +287,7 @@ class _Printer:
         texts: dict[str, str] = {}
 
         def take(name: str) -> None:
-            texts[name] = specialise(content.definitions[name].text, _SWITCHES, self.on)
+            texts[name] = specialise(content.definitions[name].text, self.on)
             used = {n.id for n in ast.walk(ast.parse(texts[name])) if isinstance(n, ast.Name)}
             for other in sorted(used - texts.keys()):
                 if other in content.definitions:
@@ -315,7 +305,3 @@ class _Printer:
 
 def _list(start: str, items: list[str]) -> Group:
     return Group(f"{start}[", tuple(items), "]")
-
-
-def _assign(target: str, made: Group, sign: str = " = ") -> Group:
-    return Group(f"{target}{sign}{made.open}", made.items, made.close)

@@ -25,6 +25,7 @@ from cnnspec.lower.python import flat
 from cnnspec.spec.recipe.model import Recipe
 from cnnspec.spec.recipe.schedule import ReduceOnPlateau
 from cnnspec.train.backend import Step
+from cnnspec.train.phases import phases
 
 
 def write_weights(graph: Graph, weights: Weights, path: Path) -> None:
@@ -70,13 +71,15 @@ def trajectory(
         model = _model(made, recipe, labels)
         set_weights(model, layouts, weights)
         rates = made["learning_rates"](max(recipe.epochs, ceil(len(batches) / steps_per_epoch)), steps_per_epoch)
-        step = _stepper(made, model, recipe)
+        step, models = _stepper(made, model, recipe)
         if model.optimizer.weight_decay is not None:  # Keras has a plain number of it in float32
             model.optimizer.weight_decay = np.dtype(precision).type(model.optimizer.weight_decay)
     plateau = _plateau(made, recipe)
     epoch: list[float] = []
     for number, (images, classes) in enumerate(batches):
         with computing(precision):
+            if not epoch and "unfreeze" in made:
+                made["unfreeze"](1 + number // steps_per_epoch, *models)
             rate = rates[number] * (plateau.scale if plateau else 1.0)
             model.optimizer.learning_rate = rate
             nhwc = np.ascontiguousarray(np.asarray(images, precision).transpose(0, 2, 3, 1))
@@ -112,7 +115,7 @@ def _averages(made: dict[str, Any], model: Any, layouts: Layouts) -> dict[str, A
 def generated_optimizer(program: Program, recipe: Recipe, variables: list[Any]) -> Any:
     """The optimiser of the generated text, built for some variables."""
     made = _executed(program, recipe)
-    printed = optimizer_text(recipe)
+    printed = optimizer_text(recipe, phases(program.graph))
     made["model"] = SimpleNamespace(trainable_variables=variables)
     optimizer = eval(flat(printed.call), made)
     optimizer.build(variables)
@@ -133,10 +136,10 @@ def _model(made: dict[str, Any], recipe: Recipe, labels: Array) -> Any:
     return model
 
 
-def _stepper(made: dict[str, Any], model: Any, recipe: Recipe) -> Any:
-    """What takes a step with a batch, which is cut into as many as the recipe has."""
+def _stepper(made: dict[str, Any], model: Any, recipe: Recipe) -> tuple[Any, list[Any]]:
+    """What takes a step with a batch, which is cut into as many as the recipe has, and the models that it trains."""
     if recipe.gradient_accumulation == 1:
-        return lambda batch: made["train_step"](model, batch)
+        return lambda batch: made["train_step"](model, batch), [model]
     loss = model.loss[0] if isinstance(model.loss, list) else model.loss
     gather = made["compiled"](type(model)(model.inputs, model.outputs), loss, model.optimizer.gather)
 
@@ -146,7 +149,7 @@ def _stepper(made: dict[str, Any], model: Any, recipe: Recipe) -> Any:
         sums: dict[str, float] = made["accumulated_step"](model, gather, parts)
         return sums
 
-    return step
+    return step, [model, gather]
 
 
 def _executed(program: Program, recipe: Recipe) -> dict[str, Any]:
@@ -165,6 +168,13 @@ def _data(program: Program) -> ModuleType:
     data = ModuleType("data")
     classes = program.graph.outputs[0].node.shape.channels
     data.__dict__.update(
-        CLASSES=[str(i) for i in range(classes)], Data=Any, DataError=ValueError, Part=Any, batches=None, load_data=None
+        CLASSES=[str(i) for i in range(classes)],
+        Data=Any,
+        DataError=ValueError,
+        Features=Any,
+        Part=Any,
+        batches=None,
+        features=None,
+        load_data=None,
     )
     return data

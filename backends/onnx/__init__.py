@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnspec.backends.onnx.exporter import export
-from cnnspec.backends.onnx.predict import Classifier, Provider
-from cnnspec.backends.onnx.runner import OnnxRunner
-from cnnspec.backends.onnx.scorer import Scorer
 from cnnspec.backends.onnx.table import TABLE
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import Precision, Weights
+
+if TYPE_CHECKING:  # what runs files is imported by what runs them
+    from cnnspec.backends.onnx.predict import Classifier, Provider
+    from cnnspec.backends.onnx.runner import OnnxRunner
+    from cnnspec.backends.onnx.scorer import Scorer
 
 
 class _Backend:
@@ -26,14 +29,20 @@ class _Backend:
 
     def runner(self, graph: Graph, weights: Weights, precision: Precision) -> OnnxRunner:
         """The inference graph with `weights`, ready to run."""
+        from cnnspec.backends.onnx.runner import OnnxRunner
+
         return OnnxRunner(graph, weights, precision)
 
     def classifier(self, model: Path, provider: Provider) -> Classifier:
         """An exported file, ready to classify images."""
+        from cnnspec.backends.onnx.predict import Classifier
+
         return Classifier(model, provider)
 
     def scorer(self, model: Path) -> Scorer:
         """Any file that classifies images, exported here or not."""
+        from cnnspec.backends.onnx.scorer import Scorer
+
         return Scorer(model)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cnnspec.backends.onnx.model import Attribute, Call, DType, Model, Tensor
+from cnnspec.weights.mapping import Weights
 
 if TYPE_CHECKING:
     from cnnspec.graph import Node
@@ -86,7 +88,8 @@ class Layer(Emitter):
         key = self.key(name)
         self.names.add(key)
         shape = self.params[name].shape + ones
-        self.model.tensors.append(Tensor(key, self.dtype, shape, lambda: self.weights[key]))
+        stored = partial(self.weights.stored, key) if isinstance(self.weights, Weights) else None
+        self.model.tensors.append(Tensor(key, self.dtype, shape, lambda: self.weights[key], stored=stored))
         return key
 
     def given(self, *names: str) -> tuple[str, ...]:

@@ -16,6 +16,9 @@ from cnnspec.diagnostics import Report, Source, Span
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import check_support
 from cnnspec.source import locate
+from cnnspec.weights.check import check_shapes
+from cnnspec.weights.finite import report_odd
+from cnnspec.weights.mapping import Given, Weights
 
 ExportPrecision = Literal["fp32", "fp16"]
 
@@ -35,12 +38,10 @@ def export(
 
     Weights are read one at a time. `preprocess` takes uint8 images instead of the network's input, `probabilities`
     gives them instead of logits, `precision` says what is computed with: both take and give float32. Weights of more
-    than `limit` bytes go to a file of their own, `path`.data. Raises `SpecError`, before anything is written, where the
+    than `limit` bytes go to a file of their own, `path`.data. Infinities and NaN are written, and a warning of them is
+    added to `weights.warnings`, if these are `Weights`. Raises `SpecError`, before anything is written, where the
     network cannot be exported or the weights are not its own.
     """
-    from cnnspec.weights.check import check_shapes
-    from cnnspec.weights.mapping import Given, Weights
-
     path = Path(path)
     own = weights if isinstance(weights, Weights) else Given(weights, {})
     report = Report()
@@ -60,12 +61,15 @@ def export(
     model.metadata = describe(graph.spec, case, own.origin, graph.outputs[0].node.shape.channels)
     model.producer_version = model.metadata[VERSION]
     try:
-        return write_model(model, path, limit)
+        written = write_model(model, path, limit)
     except OverflowError as error:
         help = "export with `--precision fp32`"
         report.add("out-of-range", f"{error}", span, help=help)
         report.raise_errors()
         raise
+    report_odd(written.odd, f"`{path}`", span, report)
+    own.warnings += report.sorted()
+    return written.files
 
 
 def _check_preprocess(graph: Graph, report: Report) -> None:

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnnspec.backends.onnx.emit import Emitter, Layer
-from cnnspec.backends.onnx.exact import EXACT
 from cnnspec.backends.onnx.model import DType, Model, Value, code
-from cnnspec.backends.onnx.preprocess import emit_preprocessing
 from cnnspec.backends.onnx.table import FLOAT32, TABLE
 from cnnspec.graph import Graph, Node
 from cnnspec.ops import Vector
@@ -39,6 +37,11 @@ class _Lowering:
         self.graph = graph
         self.weights = weights
         self.dtype = dtype
+        self.table = TABLE
+        if dtype == "float64":
+            from cnnspec.backends.onnx.exact import EXACT  # for comparisons only, never for files
+
+            self.table = EXACT
         self.outside: DType = "float32" if dtype == "float16" else dtype
         self.model = Model(graph.name)
         self.names = {f"{node.path}.{name}" for node in graph.nodes for name in node.params}
@@ -76,6 +79,8 @@ class _Lowering:
         """Add the network's input, and return the value that the layers read."""
         shape = self.graph.input.shape
         if preprocess:
+            from cnnspec.backends.onnx.preprocess import emit_preprocessing
+
             section = self.graph.spec.preprocess
             assert section is not None, "checked before"
             emitter = Emitter(self.model, self.names, "float32", "preprocess")
@@ -95,7 +100,7 @@ class _Lowering:
             inside = "float32"
             inputs = tuple(self.cast(value, inside, node.path) for value in inputs)
         layer = Layer(self.model, self.names, inside, node, inputs, self.weights)
-        value = (EXACT if self.dtype == "float64" else TABLE)[kind](layer)
+        value = self.table[kind](layer)
         if guarded:
             value = self.cast(value, self.dtype, node.path)
         if value in inputs:

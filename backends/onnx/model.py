@@ -6,7 +6,7 @@ values when they are written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal, NamedTuple
@@ -35,6 +35,8 @@ class Tensor(NamedTuple):
     load: Callable[[], Any]
     weight: bool = True
     """Whether it may lie outside of the model file; what shapes depend on may not."""
+    stored: Callable[[], Iterator[bytearray] | None] | None = None
+    """Gives its values in float32 as bytes, little-endian, where a file has them so."""
 
     @property
     def nbytes(self) -> int:

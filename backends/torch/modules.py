@@ -131,6 +131,15 @@ def in_place(layer: Layer, at: int) -> bool:
     return at > 0 and layer.ops[at].kind == "relu"
 
 
+def makes(step: p.Step) -> bool:
+    """Whether a step's output is an array of its own that its gradient does not need, so that it may be written over.
+
+    So it is for all that has weights. Elsewhere the output may be the input, as a dropout's in inference, or be what
+    the gradient is computed from, as a sigmoid's.
+    """
+    return isinstance(step, Layer) and step.ops[-1].weighted
+
+
 def printed(op: Op) -> Iterator[Expr]:
     """The expressions of an op that its text has."""
     lowered = lower(op)
@@ -292,16 +301,20 @@ class Modules:
         """Steps as the items of a list of modules, each reading the one before it; None where they are not that."""
         items: list[Code] = []
         position: Expr = ZERO
+        made = False  # by the item before, and nothing else reads it
         for step in steps:
             if isinstance(step, p.Repeat) and not step.path:
                 more, length = self.repeat(step, text), step.count
             else:
                 one = self.single(step, text) if step.path == (position,) else None
+                if one and made and isinstance(step, Layer) and [op.kind for op in step.ops] == ["relu"]:
+                    one = _construct(lower(step.ops[0]), text, True)
                 more, length = [one] if one else None, ONE
             reads = _outer(step)
             if more is None or reads != [flow]:
                 return None
             items += more
+            made = makes(step)
             flow = step.output
             position = binary("+", position, length)
         return items or None
@@ -366,9 +379,11 @@ class Modules:
         return text_lines
 
 
-def compute(layer: Layer, at: int, low: Lowered, inputs: list[Code], text: Text, module: str) -> Code:
-    """The result of one of a layer's ops."""
-    if in_place(layer, at):
+def compute(
+    layer: Layer, at: int, low: Lowered, inputs: list[Code], text: Text, module: str, writes_over: bool = False
+) -> Code:
+    """The result of one of a layer's ops; of a ReLU that `writes_over` its input in any case."""
+    if writes_over or in_place(layer, at):
         (x,) = inputs
         if isinstance(x, Group):
             return Group(x.open, x.items, f"{x.close}.relu_()")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cnnspec.lower.python import Code, Group, call, lines, literal, named
+from cnnspec.lower.python import Code, assigned, call, lines, literal, named, returned
 from cnnspec.spec.recipe.model import Recipe
 from cnnspec.spec.recipe.optimizer import (
     Adadelta,
@@ -21,11 +21,15 @@ from cnnspec.spec.recipe.optimizer import (
 from cnnspec.train.rates import Function
 
 _NORMS = "nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm"
+_SNIPPETS = "cnnspec.backends.torch.snippets"
 _HEAD = "def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:"
 
 
-def make_optimizer(recipe: Recipe) -> Function:
-    """The text of `make_optimizer(model)`, which uses a constant `LEARNING_RATE`."""
+def make_optimizer(recipe: Recipe, factors: bool = False, late: bool = False) -> Function:
+    """The text of `make_optimizer(model)`, which uses a constant `LEARNING_RATE`.
+
+    With `factors`, parameters are parted by what their rates are multiplied by; with `late`, some train later.
+    """
     optimizer = recipe.optimizer
     name, options, native = _native(optimizer)
     decay = optimizer.l2 or optimizer.decoupled_weight_decay
@@ -46,19 +50,21 @@ def make_optimizer(recipe: Recipe) -> Function:
             parameters = f'[{{"params": list(model.parameters()), "decay": {literal(decay)}}}]'
         elif decay:
             options = {**options, "weight_decay": literal(decay)}
-    if recipe.precision != "mixed_float16" and isinstance(optimizer, Sgd | Adam | AdamW | Adagrad):
+        if factors and not beside:
+            parameters = '[{"params": list(model.parameters())}]'
+    if factors:
+        parameters = call("by_factor", "model", parameters)
+    mixed = late and isinstance(optimizer, Sgd) and optimizer.momentum  # of which some have none yet: PyTorch fails
+    if recipe.precision != "mixed_float16" and isinstance(optimizer, Sgd | Adam | AdamW | Adagrad) and not mixed:
         options["fused"] = "True"  # the scaler of 16-bit gradients asks a fused one to skip steps, past all hooks
     shown: list[Code] = [parameters, "LEARNING_RATE", *(named(key, value) for key, value in options.items())]
     made = call(f"torch.optim.{name}", *shown)
+    wanted = [f"{_SNIPPETS}.layers:by_factor"] if factors else []
     if not beside:
-        return Function("\n".join([*text, *lines(_prefixed("return ", made), 4)]), ())
-    text += lines(_prefixed("optimizer = ", made), 4)
+        return Function("\n".join([*text, *lines(returned(made), 4)]), tuple(wanted))
+    text += lines(assigned("optimizer", made), 4)
     text += ["    optimizer.register_step_pre_hook(decay_weights)", "    return optimizer"]
-    return Function("\n".join(text), ("cnnspec.backends.torch.snippets.steps:decay_weights",))
-
-
-def _prefixed(prefix: str, group: Group) -> Group:
-    return Group(prefix + group.open, group.items, group.close)
+    return Function("\n".join(text), (f"{_SNIPPETS}.steps:decay_weights", *wanted))
 
 
 def _groups(exclude: Sequence[str]) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from cnnspec.backends.torch.modules import (
     RESERVED,
@@ -12,11 +13,13 @@ from cnnspec.backends.torch.modules import (
     compact,
     compute,
     flat_layer,
+    makes,
     printed,
 )
 from cnnspec.backends.torch.table import HELPERS, lower
 from cnnspec.expr import Const, Expr, Ref, variables
 from cnnspec.lower import program as p
+from cnnspec.lower.cut import METHODS, find_cut
 from cnnspec.lower.files import model_file
 from cnnspec.lower.fold import fold
 from cnnspec.lower.program import Definition, Layer, Path, Program, Tensor, Unprintable
@@ -38,11 +41,13 @@ def source(program: Program) -> str:
 def _source(program: Program) -> str:
     uses = used(program, printed, paths=True)
     modules = Modules(program, uses)
+    cut = find_cut(program)
+    end = None if isinstance(cut, str) else cut.tensor
     counts: dict[Tensor, int] = {}
     for definition in program.definitions:  # once to see what is used how often
-        _Class(definition, program, modules, counts, None).lines()
+        _Class(definition, program, modules, counts, None, end).lines()
     modules.settled = True
-    bodies = [_Class(definition, program, modules, {}, counts).lines() for definition in program.definitions]
+    bodies = [_Class(definition, program, modules, {}, counts, end).lines() for definition in program.definitions]
     layer_classes = [made for made in modules.layer_classes.values() if len(made.layers) > 1]
     main = ["\n".join(modules.class_text(made)) for made in layer_classes]
     main += ["\n".join(body) for body in bodies]
@@ -69,8 +74,8 @@ def _names_in(code: str) -> set[str]:
 class _Class:
     """The text of one definition.
 
-    `counts` notes how often each tensor is read; `totals` are these counts, once known: a tensor's name is free again
-    behind its last use.
+    What leads to `end`, if that is one of the network's values, is a method of its own. `counts` notes how often each
+    tensor is read; `totals` are these counts, once known: a tensor's name is free again behind its last use.
     """
 
     def __init__(
@@ -80,8 +85,10 @@ class _Class:
         modules: Modules,
         counts: dict[Tensor, int],
         totals: dict[Tensor, int] | None,
+        end: Tensor | None,
     ) -> None:
         self.definition = definition
+        self.end = end
         self.program = program
         self.modules = modules
         self.counts = counts
@@ -99,6 +106,7 @@ class _Class:
         self.waiting: dict[Tensor, list[str]] = {}  # names in a nested expression
         self.containers: set[str] = set()
         self.indent = 0
+        self.made: set[Tensor] = set()  # what may be written over by the one who reads it
 
     # ---- the class
 
@@ -114,9 +122,12 @@ class _Class:
             self.bind(tensor, name)
         further = {head.output for head in self.program.heads} if network else set()
         heads = [step for step in definition.steps if isinstance(step, p.Call) and step.output in further]
+        features: list[str] = []
         for step in definition.steps:
             if step not in heads:
                 self.step(step, ())
+                if network and step.output is self.end:
+                    features = self.features(step.output)
         result = self.results(heads) if network else self.returned()
         made = [f"class {self.modules.classes[definition]}(nn.Module):"]
         if definition.description:
@@ -130,8 +141,23 @@ class _Class:
         if set_up or len(signature.items) > 1:
             made += [*lines(signature, 4), "        super().__init__()", *set_up, ""]
         inputs = ", ".join(f"{self.vars_at_start(t)}: torch.Tensor" for t in definition.inputs)
-        made.append(f"    def forward(self, {inputs}) -> {result}:")
-        return made + _laid_out(self.body)
+        if not features:
+            made.append(f"    def forward(self, {inputs}) -> {result}:")
+            return made + _laid_out(self.body)
+        first, last = METHODS
+        made += [f"    def {first}(self, x: torch.Tensor) -> torch.Tensor:", *features, ""]
+        made += [f"    def {last}(self, x: torch.Tensor) -> {result}:", *_laid_out(self.body), ""]
+        return [*made, f"    def forward(self, {inputs}) -> {result}:", f"        return self.{last}(self.{first}(x))"]
+
+    def features(self, tensor: Tensor) -> list[str]:
+        """The statements so far, which give one value; those that follow begin with it."""
+        name = self.vars[tensor]
+        self.last(name)
+        made = _laid_out(self.body)
+        self.body, self.result, self.recent = [], None, []
+        self.held[name] -= 1
+        self.bind(tensor, _NAMES[0])
+        return made
 
     def vars_at_start(self, tensor: Tensor) -> str:
         return _NAMES[self.definition.inputs.index(tensor)]
@@ -291,8 +317,11 @@ class _Class:
         match step:
             case Layer() | p.Call():
                 self.give(step.output, self.value(step, base))
+                if makes(step):
+                    self.made.add(step.output)
             case p.Repeat():
-                self.repeat(step, path)
+                with self.apart():
+                    self.repeat(step, path)
             case p.Sequence():
                 code = self.sequence(step, path)
                 if code is not None:
@@ -306,7 +335,15 @@ class _Class:
             case p.Residual():
                 self.residual(step, path)
             case p.Optional():
-                self.optional(step, base)
+                with self.apart():
+                    self.optional(step, base)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Write steps that run more than once, or not always: what is made ahead of them is not theirs alone."""
+        made, self.made = self.made, set()
+        yield
+        self.made = made
 
     def value(self, step: Layer | p.Call, base: Path) -> Code:
         """The value of a step, as an expression; its modules become attributes."""
@@ -322,6 +359,7 @@ class _Class:
             if low.helper:
                 self.modules.helpers[low.helper] = None
         inputs = [self.read(tensor) for tensor in layer.inputs]
+        alone = self.totals is not None and self.made.issuperset(layer.inputs) and self.totals[layer.inputs[0]] == 1
         if len(layer.ops) > 1 and not flat_layer(layer) and compact(layer):
             path = base + layer.path
             self.attach(path, self.modules.sequence_of(layer, self.text))
@@ -332,7 +370,8 @@ class _Class:
             if _is_module(op):
                 self.attach(base + op.path, low.construct(self.text))
                 module = self.access(base + op.path)
-            inputs = [compute(layer, at, low, inputs, self.later, module)]
+            writes_over = alone and at == 0 and op.kind == "relu"
+            inputs = [compute(layer, at, low, inputs, self.later, module, writes_over)]
         return inputs[0]
 
     def sequence(self, step: p.Sequence, path: Path) -> Code | None:
@@ -380,7 +419,7 @@ class _Class:
         """The body's output and the shortcut's, added in place where the body has just made what nobody else reads."""
         last = step.body[-1] if step.body else None
         end, other = step.add.inputs
-        fresh = isinstance(last, Layer) and last.output is end and last.ops[-1].weighted
+        fresh = last is not None and makes(last) and last.output is end
         plain = all(lower(op).function for op in step.add.ops[1:])
         if not (fresh and plain) or (self.totals is not None and self.totals.get(end, 0) > 1):
             return self.layer(step.add, path)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cnnspec.weights.foreign import BadFile, Stored
 
-_WRAPPED = ("state_dict", "model_state_dict", "model")  # what training scripts keep it under
+_WRAPPED = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")  # where training scripts keep it
+_PIECE = 1 << 20
 
 
-def read_state(path: Path) -> dict[str, Stored]:
-    """The tensors of a state dict by name, or of a checkpoint that has one; mapped into memory where they can be."""
+def read_state(path: Path) -> tuple[dict[str, Stored], str]:
+    """The tensors of a state dict by name, mapped into memory where they can be.
+
+    Of a checkpoint, those of the one state dict in it, and what this is called there; else nothing.
+    """
     state = _load(path)
-    for name in _WRAPPED:
-        if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
-            state = state[name]
     if not isinstance(state, Mapping):
         raise BadFile("holds no state dict")
-    return {str(name): _stored(str(name), tensor) for name, tensor in state.items()}
+    inside = [name for name in _WRAPPED if isinstance(state.get(name), Mapping)]
+    if len(inside) > 1:
+        help = f'save one by itself: `torch.save(torch.load({path.name!r})["{inside[0]}"], ...)`'
+        raise BadFile(f"holds several state dicts: {', '.join(f'`{name}`' for name in inside)}", help)
+    state = state[inside[0]] if inside else state
+    return {str(name): _stored(str(name), tensor) for name, tensor in state.items()}, "".join(inside)
 
 
 def _load(path: Path) -> Any:
@@ -30,16 +37,30 @@ def _load(path: Path) -> Any:
     try:
         packed = zipfile.is_zipfile(path)
         if packed:
-            with zipfile.ZipFile(path) as archive:
-                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                    raise BadFile("is compressed, which PyTorch's files are not")
-        with warnings.catch_warnings(action="ignore"):  # of what it then refuses
+            _check_archive(path)
+        safe = torch.serialization.safe_globals([Namespace])  # the command line of most training scripts: plain data
+        with safe, warnings.catch_warnings(action="ignore"):  # of what it then refuses
             return torch.load(path, map_location="cpu", weights_only=True, mmap=packed)
     except (OSError, BadFile):
         raise
     except Exception as error:  # a damaged file makes it raise nearly anything
         help = "only `torch.save(model.state_dict(), ...)` is read: a pickle of anything else can run any code"
         raise BadFile("is damaged, or holds more than tensors", help) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Compare all bytes with their checksums, which PyTorch's reader does not; a sum of 0 is one never computed."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise BadFile("is compressed, which PyTorch's files are not")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise BadFile("is damaged: its parts overlap")
+        for member in members:
+            if member.CRC:
+                with archive.open(member) as file:
+                    while file.read(_PIECE):
+                        pass  # the end of a part is where its sum is compared
 
 
 def _stored(name: str, tensor: Any) -> Stored:

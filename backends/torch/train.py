@@ -11,31 +11,30 @@ from cnnspec.lower.python import Code, Group, assigned, call, camel, docstring, 
 from cnnspec.spec.recipe.augment import Mixup
 from cnnspec.spec.recipe.model import GlobalNorm, Metric, ParameterNorm, Recipe, TopK
 from cnnspec.spec.recipe.schedule import ReduceOnPlateau
-from cnnspec.train.collect import collect, merge_imports
+from cnnspec.train.collect import collect, unsettled
+from cnnspec.train.features import feature_cut
+from cnnspec.train.head import head, imported
+from cnnspec.train.phases import phases
 from cnnspec.train.rates import learning_rates
+from cnnspec.train.specialise import specialise
 
 _SHARED = "cnnspec.train.snippets"
 _OWN = "cnnspec.backends.torch.snippets"
 _ALWAYS = (
-    f"{_OWN}.arguments:arguments",
-    f"{_SHARED}.records:checkpoints",
+    f"{_SHARED}.arguments:arguments",
     f"{_SHARED}.records:write_table",
     f"{_OWN}.processes:add_up",
+    f"{_OWN}.processes:join",
     f"{_OWN}.processes:RANK",
-    f"{_OWN}.metrics:means",
     f"{_OWN}.state:load_weights",
     f"{_OWN}.state:resume",
     f"{_OWN}.state:save",
 )
 _IMPORTS = (
     "import math",
-    "import numpy as np",
-    "import os",
-    "import signal",
-    "import sys",
     "import time",
     "import torch",
-    "import torch.distributed as dist",
+    "from data import Batch",
     "from data import DataError",
     "from data import batches",
     "from data import load_data",
@@ -57,10 +56,8 @@ class _Printer:
         self.recipe = recipe
         self.graph = program.graph
         self.program = program
-        self.network = identifier(camel(program.network.name), ())
         self.wanted = list(_ALWAYS)
-        self.imports = {*_IMPORTS, f"from model import {self.network}"}
-        self.validates = bool(recipe.split) or recipe.data.validates
+        self.imports = {*_IMPORTS}
         self.mixes = any(isinstance(step, Mixup) for step in recipe.augment)
         self.half = {"mixed_bfloat16": "torch.bfloat16", "mixed_float16": "torch.float16"}.get(recipe.precision)
         self.scaled = recipe.precision == "mixed_float16"
@@ -71,49 +68,49 @@ class _Printer:
         self.several = any(not output.training_only for _, output in further)  # outputs in inference
         self.accumulates = recipe.gradient_accumulation > 1
         self.images = "step_size" if self.accumulates else "args.batch_size"  # of a step
-        self.frozen = [key(n.path) for n in self.graph.nodes if n.params and n.path in self.graph.frozen]
+        self.phases = phases(self.graph)
+        cut = feature_cut(self.graph, recipe, program)
+        self.cut = None if isinstance(cut, str) else cut
         self.drops = any(node.op.kind in ("dropout", "spatial_dropout") for node in self.graph.nodes)
-        self.best, self.restores = self._best()
         self.evaluated = "average.module" if recipe.ema else "model"
+        self.measured = f"Head({self.evaluated}, cached)" if self.cut else self.evaluated
 
     def use(self, *names: str, own: bool = True) -> None:
         """Take snippets, each MODULE:NAME, into the file."""
         self.wanted += [f"{_OWN if own else _SHARED}.{name}" for name in names]
-
-    def _best(self) -> tuple[dict[str, str], str]:
-        """The monitors whose best epochs' weights are kept, by the name of the file; that which ends training."""
-        early = self.recipe.early_stop
-        kept = self.recipe.checkpoints.best
-        files = {"best": kept} if kept else {}
-        if early is None or not early.restore_best:
-            return files, ""
-        if kept in (None, early.monitor):
-            return {"best": early.monitor}, "best"
-        return files | {"early_stop": early.monitor}, "early_stop"
 
     # ---- the file
 
     def text(self) -> str:
         """The whole file."""
         recipe = self.recipe
-        rates, optimizer = learning_rates(recipe), make_optimizer(recipe)
+        rates = learning_rates(recipe)
+        optimizer = make_optimizer(recipe, bool(self.phases.factors), bool(self.phases.unfreeze))
         first = init_weights(self.graph, recipe.initializers)
         self.wanted += [*rates.wanted, *optimizer.wanted, *first.wanted]
-        functions = [rates.text, first.text, *self.freeze(), optimizer.text]
+        functions = [rates.text, first.text, optimizer.text]
         functions += [
             "\n".join(made) for made in (self.forward(), self.train_step(), self.evaluate(), self.confusion())
         ]
         slots = self.slots()
         found = collect(sorted(set(self.wanted)))
-        values = [value for value in found.values if not value.startswith(("EPOCHS =", "BATCH_SIZE =", "FIGURES ="))]
         title = recipe.description or "this recipe"
+        constants = self.constants()
+        constants += unsettled(found.values, constants)
+        on = {"CACHES": self.cut is not None, "HALF": bool(self.half)}
+        definitions = [specialise(text, on) for text in found.definitions]
+        parts = [part for part in [*definitions, *functions] if part]
+        imports = {*found.imports, *self.imports}
+        statement, network = imported(
+            identifier(camel(self.program.network.name)), "Network", [*imports, *constants, *parts]
+        )
         return render(
             "train_torch.py.jinja",
             docstring=docstring(f"Trains {self.program.name}: {title}"),
-            imports=merge_imports({*found.imports, *self.imports}, ("data", "model")),
-            constants=[*self.constants(), *values],
-            parts=[part for part in [*found.definitions, *functions] if part],
-            network=self.network,
+            imports=head({*imports, statement}),
+            constants=constants,
+            parts=parts,
+            network=network,
             **slots,
         )
 
@@ -126,24 +123,13 @@ class _Printer:
             f"LEARNING_RATE = {literal(recipe.optimizer.learning_rate)}",
             f"SEED = {recipe.seed}",
             *lines(Group("FIGURES = [", tuple(map(quoted, names)), "]")),
-            "Batch = tuple[np.ndarray, np.ndarray]",
         ]
-        if self.frozen:
-            made += lines(Group("FROZEN = [", tuple(map(quoted, self.frozen)), "]"))
-        return made
+        if self.cut:
+            made += [f"PRECISION = {self.half}"] if self.half else []
+            made.append(f"CUT = {quoted(self.cut.name)}  # up to it, all stays frozen")
+        return [*made, *self.phases.constants(key)]
 
     # ---- functions
-
-    def freeze(self) -> list[str]:
-        """The function that keeps some layers as they are."""
-        if not self.frozen:
-            return []
-        return [
-            "def freeze(model: nn.Module) -> None:\n"
-            '    """Keep the frozen layers as they are, running statistics of norms too."""\n'
-            "    for name in FROZEN:\n"
-            "        model.get_submodule(name).requires_grad_(False).eval()"
-        ]
 
     def forward(self) -> list[str]:
         """The function that runs a batch through the network."""
@@ -173,12 +159,14 @@ class _Printer:
                 sums.append(f"(logits.topk({metric.k}).indices == labels[:, None]).sum()")
             else:
                 sums.append("(logits.argmax(1) == labels).sum()")
-        values = lines(call("return loss, torch.stack", Group("[", tuple(sums), "]")), 4)
-        return [*made, *values]
+        values = lines(assigned("sums", Group("[", tuple(sums), "]")), 4)
+        return [*made, *values, "    return loss, torch.stack(sums)"]
 
     def outputs(self) -> list[str]:
         """Statements that make `logits`, and `outputs` where heads that train add to the loss."""
         run = "model(images.permute(0, 3, 1, 2))"  # channels first, though last in memory
+        if self.cut:
+            run = "model(images.movedim(-1, 1))"  # also of features without height and width
         made = [f"logits = {run}[0]" if self.several and not self.loss_weights else f"logits = {run}"]
         if self.loss_weights:
             made = [f"outputs = {run}"]
@@ -230,7 +218,7 @@ class _Printer:
 
     def evaluate(self) -> list[str]:
         """The function that measures on images that are held out."""
-        if not self.validates:
+        if not self.recipe.validates:
             return []
         self.imports.add("from data import Part")
         return [
@@ -241,20 +229,25 @@ class _Printer:
             "    part: Part,",
             "    batch_size: int,",
             "    device: torch.device,",
-            ") -> torch.Tensor:",
-            '    """Sums over the images of a part, with the network as in inference."""',
+            ") -> dict[str, float]:",
+            '    """Means over the images that can be read, with the network as in inference."""',
             "    model.eval()",
-            "    sums = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)",
+            "    sums = torch.zeros(1 + len(FIGURES), dtype=torch.float64, device=device)",
             "    for batch in batches(part, batch_size, rank=RANK, world=WORLD):",
-            "        sums += forward(model, loss_function, batch, device)[1]",
-            "    return add_up(sums)",
+            "        sums[0] += len(batch[1])",
+            "        sums[1:] += forward(model, loss_function, batch, device)[1]",
+            "    images, *found = add_up(sums).tolist()",
+            "    if not images:",
+            '        raise DataError("no image of the validation part can be read")',
+            '    names = [f"validation_{name}" for name in FIGURES]',
+            "    return dict(zip(names, [each / images for each in found], strict=True))",
         ]
 
     def confusion(self) -> list[str]:
         """The function that counts which classes were taken for which."""
         if not self.tables:
             return []
-        self.imports.add("from data import Part")
+        self.imports |= {"from data import Part", "import numpy as np"}
         return [
             "@torch.inference_mode()",
             "def count_taken(",
@@ -287,7 +280,8 @@ class _Printer:
             self.imports.add("from torch.optim.swa_utils import get_ema_multi_avg_fn")
             decay = f"get_ema_multi_avg_fn({literal(recipe.ema.decay)})"
             set_up.append(f"average = AveragedModel(model, multi_avg_fn={decay})")
-            after_step.append("average.update_parameters(model)")
+            update = "lambda *_: average.update_parameters(model)"  # a step that is skipped is none
+            set_up.append(f"optimizer.register_step_post_hook({update})")
             stateful["average"] = "average"
         if self.scaled:
             set_up.append("scaler = torch.amp.GradScaler(device.type)")
@@ -308,19 +302,18 @@ class _Printer:
             stateful["early_stop"] = "early_stop"
             after_epoch.append("early_stop.improves(row)")
             before_epoch += [f"if early_stop.waited >= {early.patience}:", "    break"]
-        for name, monitor in self.best.items():
+        for name, monitor in recipe.best_files.items():
             self.use("schedule:Best", own=False)
             held = f"{name}_epoch"
             set_up.append(f"{held} = {self.watcher(monitor)}")
             stateful[held] = held
             watch.append(f"if {held}.improves(row) and RANK == 0:")
             watch.append(f'    save({self.evaluated}.state_dict(), args.run / "{name}.pt")')
-        if self.validates:
-            call_ = call("evaluate", self.evaluated, "loss_function", "data.validation", "args.batch_size", "device")
+        if recipe.validates:
+            call_ = call("evaluate", self.measured, "loss_function", "data.validation", "args.batch_size", "device")
             after_epoch = [
                 "if data.validation:",
-                *(line[8:] for line in lines(assigned("held_out", call_), 12)),
-                '    row |= means(held_out, len(data.validation), "validation_")',
+                *(line[8:] for line in lines(Group("row |= " + call_.open, call_.items, call_.close), 12)),
                 *after_epoch,
             ]
         item = _mapping("stateful: dict[str, Any] = ", stateful)
@@ -345,10 +338,12 @@ class _Printer:
         every = recipe.checkpoints.every
         last = "step == steps * args.epochs"
         return {
-            "prepare": ["freeze(model)"] if self.frozen else [],
+            **self.frozen(),
             "set_up": set_up,
             "stateful": item,
-            "prune": [f"for old in checkpoints(folder)[{keep}:]:", "    old.unlink()"] if keep != "all" else [],
+            "prune": [f'for old in sorted(folder.glob("step-*"))[:-{keep}]:', "    old.unlink()"]
+            if keep != "all"
+            else [],
             "before_epoch": before_epoch,
             "source": source_lines,
             "item": "group" if self.accumulates else "batch",
@@ -363,6 +358,27 @@ class _Printer:
             else [f"if stopped or (epoch + 1) % {every} == 0 or {last}:", "    checkpoint()"],
             "end": self.end(),
         }
+
+    def frozen(self) -> dict[str, list[str]]:
+        """What keeps layers from training, ahead of all and of each epoch."""
+        run = "head" if self.cut else "model"
+        wrapped = f"trained = DistributedDataParallel({run}) if WORLD > 1 else {run}"
+        freeze = ["freeze(model)"] if self.phases.frozen else []
+        self.wanted += [f"{_OWN}.layers:freeze"] if freeze else []
+        cached = []
+        wrap = ["cached = not args.no_features", "head = Head(model, cached)"] if self.cut else []
+        if self.cut:
+            self.use("features:Head", "features:frozen_features")
+            cached = ["images = data  # for the tables"] if self.tables else []
+            cached += ["if cached:", "    data, said = frozen_features(model, data, args, device)"]
+            cached += ["    if RANK == 0:", "        print(said)"]
+        if not self.phases.unfreeze:
+            begin = ["trained.train()", *freeze]
+            return {"prepare": freeze, "wrap": [*wrap, wrapped], "cached": cached, "begin": begin}
+        self.use("layers:unfreeze")
+        again = [*freeze, "unfreeze(model, epoch + 1)", f"{wrapped}  # anew"]
+        begin = [f"{run}.train()", *again]
+        return {"prepare": [], "wrap": wrap, "cached": cached, "begin": begin}
 
     def start(self) -> str:
         return f"done * {self.recipe.gradient_accumulation}" if self.accumulates else "done"
@@ -400,7 +416,8 @@ class _Printer:
         made = []
         if self.drops:
             made.append("torch.manual_seed(SEED * 2654435761 + step * WORLD + RANK)")
-        made += [f"rate = {rate}", "for options in optimizer.param_groups:", '    options["lr"] = rate']
+        made += [f"rate = {rate}", "for options in optimizer.param_groups:"]
+        made.append('    options["lr"] = rate' + (' * options["factor"]' if self.phases.factors else ""))
         made += [
             f"left = len(data.train) - step % steps * {self.images}",
             f"share = WORLD / min(left, {self.images})",
@@ -412,12 +429,13 @@ class _Printer:
 
     def end(self) -> list[str]:
         made: list[str] = []
-        if self.restores:
-            made.append(f'load_weights({self.evaluated}, args.run / "{self.restores}.pt")')
+        if restored := self.recipe.restored_file:
+            made.append(f'load_weights({self.evaluated}, args.run / "{restored}.pt")')
         save = [f'save({self.evaluated}.state_dict(), args.run / "final.pt")']
         if self.tables:
             self.imports.add("from data import CLASSES")
-            save.append("part = data.test or data.validation")
+            of = "images" if self.cut else "data"
+            save.append(f"part = {of}.test or {of}.validation")
             save.append("if part:")
             save.append(f"    counts = count_taken({self.evaluated}, part, args.batch_size, device)")
             for kind, function, file in (

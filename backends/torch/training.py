@@ -30,7 +30,7 @@ def write_weights(graph: Graph, weights: Weights, path: Path) -> None:
 
 def read_weights(graph: Graph, path: Path) -> dict[str, Any]:
     """The arrays of a state dict that `train.py` wrote."""
-    state = read_state(path)
+    state, _ = read_state(path)
     return {name: state[key(name)].read() for name in _names(graph)}
 
 
@@ -54,13 +54,8 @@ def trajectory(
 
     program = fold(graph)
     dtype = getattr(torch, precision)
-    model: Any = build(program, _source(program), weights, dtype).train()
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-            module.eval()
+    model: Any = build(program, _source(program), weights, dtype)
     code = load(program, recipe)
-    if hasattr(code, "freeze"):
-        code.freeze(model)
     optimizer = code.make_optimizer(model)
     device = torch.device("cpu")
     watched = _plateau(code, recipe)
@@ -69,11 +64,14 @@ def trajectory(
     average = None
     if recipe.ema:
         average = code.AveragedModel(model, multi_avg_fn=code.get_ema_multi_avg_fn(recipe.ema.decay))
+        optimizer.register_step_post_hook(lambda *_: average.update_parameters(model))
     epoch: list[float] = []
     for step, (images, labels) in enumerate(batches):
+        if not epoch:
+            _begin(code, model, 1 + step // steps_per_epoch)
         rate = rates[step] * (watched.scale if watched else 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         batch = torch.tensor(images).to(dtype).permute(0, 2, 3, 1).numpy(), torch.tensor(labels).numpy()
         parts: Any = batch
         if recipe.gradient_accumulation > 1:
@@ -88,10 +86,22 @@ def trajectory(
             if watched:
                 watched.update({watched.best.monitor: sum(epoch) / len(epoch)})
             epoch = []
-        if average:
-            average.update_parameters(model)
         averages = _arrays(average.module, graph) if average else None
         yield Step(loss, _arrays(model, graph), rate, averages)
+
+
+def _begin(code: ModuleType, model: Any, epoch: int) -> None:
+    """Make a model ready for an epoch, without dropout."""
+    import torch
+
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.eval()
+    if hasattr(code, "freeze"):
+        code.freeze(model)
+    if hasattr(code, "unfreeze"):
+        code.unfreeze(model, epoch)
 
 
 def _arrays(model: Any, graph: Graph) -> dict[str, Any]:
@@ -130,7 +140,7 @@ def load(program: Program, recipe: Recipe) -> ModuleType:
     network = ModuleType("model")
     run_text(_source(program), f"<cnnspec {program.name} torch>", network.__dict__)
     data = ModuleType("data")
-    for wanted in ("CLASSES", "DataError", "Part", "batches", "load_data"):
+    for wanted in ("CLASSES", "Batch", "Data", "DataError", "Features", "Part", "batches", "features", "load_data"):
         setattr(data, wanted, ())
     with importable(model=network, data=data):
         run_text(text, name, module.__dict__)

@@ -105,6 +105,17 @@ CATALOG: dict[str, Entry] = {
     "foreign-weights": _error(
         "Weights of another framework, or for it, do not fit the network: missing, left over or of another shape."
     ),
+    "unwrapped-weights": _warning(
+        "Weights are read from inside of a checkpoint, or without what a wrapper puts before their names."
+    ),
+    "unknown-published": _error("No weights are published under this name for the network."),
+    "published-mismatch": _error(
+        "Published weights are for the network as it stands, and parameters differ that no transfer case replaces."
+    ),
+    "no-download": _error("A file cannot be downloaded, or what came is not what was published."),
+    "published-preprocess": _warning(
+        "Preprocessing or labels that belong to published weights take the place of the spec's."
+    ),
     "not-finite": _warning("Weights hold infinities or NaN."),
     # backends
     "unsupported-op": _error("The backend has no such layer."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnnspec.diagnostics import Label, Report, Source, Span, did_you_mean
 from cnnspec.graph.expand import expand
-from cnnspec.graph.freeze import apply_case, starting_anew
+from cnnspec.graph.freeze import Treatment, apply_case, starting_anew
 from cnnspec.graph.model import Graph, Transferred
 from cnnspec.ops import Vector
 from cnnspec.source import locate
@@ -89,13 +89,13 @@ def _apply(spec: Spec, case: Case, report: Report, plain: Graph) -> Graph | None
         _check_path(path, paths, own, written(case.node.get("replace"), path)) for path in (*case.replace, *case.anew)
     ]
     graph = expand(spec, own, case) if all(known) else plain
-    frozen = apply_case(graph, case, own) if graph else frozenset()
+    treatment = apply_case(graph, case, own) if graph else Treatment()
     if graph and all(known):
         _check_dropped(graph, case, own)
     report.extend(own.diagnostics)
     if own.failed or graph is None:
         return None
-    graph.frozen = frozen
+    graph.frozen, graph.starts, graph.factors = treatment
     graph.transfer = Transferred(case.name, plain, starting_anew(case))
     return graph
 

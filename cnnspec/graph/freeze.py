@@ -1,4 +1,4 @@
-"""Which layers a transfer case freezes, and whether its patterns mean anything.
+"""Which layers a transfer case freezes and until when, at which rates others train, and whether its patterns match.
 
 A pattern is a path whose components may contain `*`, `?` and `[...]`; it covers the layers that it matches and
 everything below them. `*` alone covers the whole network.
@@ -6,24 +6,39 @@ everything below them. `*` alone covers the whole network.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from cnnspec.diagnostics import Report, did_you_mean
 from cnnspec.graph.model import Graph
 from cnnspec.graph.patterns import Paths, TooMany
 from cnnspec.spec.transfer import Case, written
 
 
-def apply_case(graph: Graph, case: Case, report: Report) -> frozenset[str]:
-    """The paths that `case` freezes; a pattern without a match is reported.
+class Treatment(NamedTuple):
+    """How a case trains the layers of a network, by their paths.
 
-    A batch norm is frozen whole: weights and running statistics. What the case replaces is never frozen.
+    `frozen` ones do not train in the first epoch. `starts` has the epoch, counted from 1, in which some of them start
+    to; `factors` what others' rates are multiplied by.
+    """
+
+    frozen: frozenset[str] = frozenset()
+    starts: dict[str, int] = {}
+    factors: dict[str, float] = {}
+
+
+def apply_case(graph: Graph, case: Case, report: Report) -> Treatment:
+    """What `case` does with the layers of `graph`; a pattern without a match is reported.
+
+    A batch norm is frozen whole: weights and running statistics. What the case replaces is never frozen. Of several
+    patterns that cover a layer, the earliest epoch and the last factor count.
     """
     try:
-        return frozenset(_apply(graph, case, report))
+        return _apply(graph, case, report)
     except TooMany:
-        return frozenset()
+        return Treatment()
 
 
-def _apply(graph: Graph, case: Case, report: Report) -> set[str]:
+def _apply(graph: Graph, case: Case, report: Report) -> Treatment:
     section = case.section
     paths = Paths(graph.nodes)
     frozen: set[str] = set()
@@ -34,22 +49,28 @@ def _apply(graph: Graph, case: Case, report: Report) -> set[str]:
         last = max((node.index for node in graph.nodes if node.path in through), default=-1)
         frozen |= {node.path for node in graph.nodes if node.index <= last}
     frozen -= paths.below(starting_anew(case))
-    thawed: set[str] = set()
-    for patterns in section.unfreeze.values():
+    starts: dict[str, int] = {}
+    for epoch, patterns in section.unfreeze.items():
         for pattern in patterns:
             if (found := _matches(paths, case, pattern, report)) and not found & frozen:
                 message = f"`{pattern[:60]}` is not frozen, so that nothing is left to unfreeze"
                 report.add("no-effect", message, written(case.node.get("unfreeze"), pattern))
-            thawed |= found
-    for pattern in section.learning_rate:
-        if (found := _matches(paths, case, pattern, report)) and found <= frozen - thawed:
+            if epoch.isdecimal():  # what is none has been reported
+                starts |= {path: min(int(epoch), starts.get(path, int(epoch))) for path in found & frozen}
+    factors: dict[str, float] = {}
+    for pattern, factor in section.learning_rate.items():
+        if (found := _matches(paths, case, pattern, report)) and found <= frozen - starts.keys():
             report.add(
                 "no-effect",
                 f"`{pattern[:60]}` is frozen all the time, so that its learning rate has no meaning",
                 written(case.node.get("learning_rate"), pattern),
                 help="leave it out, or let `unfreeze` say from which epoch on it trains",
             )
-    return frozen
+        factors |= dict.fromkeys(found, factor)
+    late = {path: epoch for path, epoch in starts.items() if epoch > 1}
+    never = frozen - starts.keys()
+    factors = {path: factor for path, factor in factors.items() if factor != 1 and path not in never}
+    return Treatment(frozenset(never | late.keys()), late, factors)
 
 
 def starting_anew(case: Case) -> tuple[str, ...]:

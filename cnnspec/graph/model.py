@@ -7,7 +7,7 @@ which arguments, which stage, which iteration), so that generated code can have 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cnnspec.diagnostics import Span
@@ -142,7 +142,8 @@ class Transferred(NamedTuple):
 class Graph:
     """A network with all shapes known.
 
-    `outputs` begins with the main one, `frozen` holds the paths that do not train. `transfer` is there under a case.
+    `outputs` begins with the main one. `transfer` is there under a case. `frozen` holds the paths that do not train in
+    the first epoch; of some, `starts` says in which they begin to. `factors` has what rates are multiplied by, by path.
     """
 
     spec: Spec
@@ -152,6 +153,8 @@ class Graph:
     outputs: list[Output]
     frozen: frozenset[str] = frozenset()
     transfer: Transferred | None = None
+    starts: dict[str, int] = field(default_factory=dict)
+    factors: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -165,7 +168,7 @@ class Graph:
             return self
         alive = self.ancestors([output.node for output in outputs])
         nodes = [node for node in self.nodes if node.index in alive]
-        return Graph(self.spec, self.input, nodes, self.root, outputs, self.frozen, self.transfer)
+        return replace(self, nodes=nodes, outputs=outputs)
 
     def ancestors(self, ends: list[Node]) -> set[int]:
         """Indices of the nodes that `ends` depend on, their own included."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnspec.diagnostics import Report, did_you_mean
-from cnnspec.graph.model import Graph
+from cnnspec.graph.model import Graph, Node
 from cnnspec.graph.patterns import Paths, TooMany
 from cnnspec.ops import Maps, Vector
 from cnnspec.spec.recipe import Recipe
@@ -69,16 +69,22 @@ def _check_classes(recipe: Recipe, classes: int, report: Report) -> None:
 
 def _check_batch(recipe: Recipe, graph: Graph, report: Report) -> None:
     """A batch norm needs more than one value per channel."""
-    if recipe.batch_size > 1:
-        return
-    for node in graph.nodes:
-        single = not isinstance(node.shape, Maps) or node.shape.height == node.shape.width == 1
-        if node.op.kind == "batch_norm" and single:
-            report.add(
-                "recipe-conflict",
-                "a batch of 1 leaves this network's batch norm one value per channel to norm over",
-                recipe.span("batch_size"),
-                help="train on larger batches",
-                path=node.path,
-            )
-            return
+    few = few_values(graph)
+    if recipe.batch_size == 1 and few:
+        report.add(
+            "recipe-conflict",
+            "a batch of 1 leaves this network's batch norm one value per channel to norm over",
+            recipe.span("batch_size"),
+            help="train on larger batches",
+            path=few[0].path,
+        )
+
+
+def few_values(graph: Graph) -> list[Node]:
+    """Batch norms that find one value per channel in an image, and so need several images at a time."""
+    return [
+        node
+        for node in graph.nodes
+        if node.op.kind == "batch_norm"
+        and (not isinstance(node.shape, Maps) or node.shape.height == node.shape.width == 1)
+    ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distribution, entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from cnnspec.diagnostics import Report
@@ -100,6 +100,12 @@ class CodeBackend(Backend, Protocol):
 def backends() -> dict[str, EntryPoint]:
     """All installed backends by name."""
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def own_backend(name: str) -> Any:
+    """One of cnnspec's own, whether or not its framework is installed: no other package is searched for it."""
+    (found,) = distribution("cnnspec").entry_points.select(group=GROUP, name=name)
+    return found.load()
 
 
 def backend(name: str) -> Any:

@@ -194,7 +194,7 @@ def flat(code: Code) -> str:
 
 def named(name: str, code: Code) -> Code:
     """A keyword argument."""
-    return f"{name}={code}" if isinstance(code, str) else Group(f"{name}={code.open}", code.items, code.close)
+    return prefixed(f"{name}=", code)
 
 
 def lines(code: Code, indent: int = 0, suffix: str = "") -> list[str]:
@@ -215,13 +215,16 @@ def lines(code: Code, indent: int = 0, suffix: str = "") -> list[str]:
     return [*made, pad + code.close + suffix]
 
 
+def prefixed(prefix: str, value: Code) -> Code:
+    """The same behind some text."""
+    return f"{prefix}{value}" if isinstance(value, str) else Group(prefix + value.open, value.items, value.close)
+
+
 def assigned(target: str, value: Code) -> Code:
     """`target = value`, as one statement."""
-    return (
-        f"{target} = {value}" if isinstance(value, str) else Group(f"{target} = {value.open}", value.items, value.close)
-    )
+    return prefixed(f"{target} = ", value)
 
 
 def returned(value: Code) -> Code:
     """`return value`, as one statement."""
-    return f"return {value}" if isinstance(value, str) else Group(f"return {value.open}", value.items, value.close)
+    return prefixed("return ", value)

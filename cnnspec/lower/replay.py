@@ -35,6 +35,33 @@ def replay(program: Program, **parameters: Value) -> list[Made]:
     return made
 
 
+class Stretch(NamedTuple):
+    """What one step of the network makes: the paths of its ops, and that of `output`, which may be its input's."""
+
+    name: str
+    output: Tensor
+    paths: list[str]
+    given: str
+
+
+def stretches(program: Program) -> list[Stretch]:
+    """What each of the network's own steps makes, without its further heads."""
+    network = program.network
+    heads = {head.output for head in program.heads}
+    env = {q.name: q.default for q in network.parameters}
+    for name, expr in network.lets:
+        env[name] = evaluate(expr, env)
+    tensors = dict.fromkeys(network.inputs, "input")
+    found = []
+    for step in network.steps:
+        if isinstance(step, p.Call) and step.output in heads:
+            continue
+        made: list[Made] = []
+        _Run(made).step(step, env, "", tensors)
+        found.append(Stretch(_path(step, env, ""), step.output, [op.path for op in made], tensors[step.output]))
+    return found
+
+
 def differences(program: Program, graph: Graph) -> list[str]:
     """What the program makes otherwise than the graph says; nothing, if the folding is right."""
     ops = replay(program)

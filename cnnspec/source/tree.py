@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from cnnspec.diagnostics import Span
 
@@ -64,8 +65,10 @@ class Mapping:
 Node = Scalar | Sequence | Mapping
 
 
-def grown(value: Plain, span: Span) -> Node:
-    """The tree of a plain value, which nobody wrote: all of it stands at `span`."""
+def grown(value: Any, span: Span) -> Node:
+    """The tree of a plain value, which nobody wrote: all of it stands at `span`, but for nodes that are in it."""
+    if isinstance(value, Scalar | Sequence | Mapping):
+        return value
     if isinstance(value, list):
         return Sequence([grown(item, span) for item in value], span)
     if isinstance(value, dict):

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from cnnspec.ops import OPS
 from cnnspec.spec.layers import Body, BranchesLayer, Layer, OpLayer, ResidualLayer, StageLayer, TableLayer
 
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}\Z")
+MAX_NAME = 100
+NAME = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}\Z")
 
 
 def sharing(op_layer: OpLayer) -> bool:

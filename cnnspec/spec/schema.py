@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cnnspec.ops import OPS
+from cnnspec.spec.naming import MAX_NAME
 from cnnspec.spec.recipe import Recipe
 from cnnspec.spec.schema_layers import OP_LAYERS, layer_definitions
 from cnnspec.spec.schema_ops import defaults, op_definitions
@@ -105,6 +106,7 @@ def _sections(definitions: dict[str, Json]) -> dict[str, Json]:
         "name": {
             "description": "The network's name; generated files are called after it.",
             "type": ["string", "number"],
+            "maxLength": MAX_NAME,
             "pattern": r"^[^\s!-,/:-@\[-^`{-~]+$",  # letters of any script, digits, `-`, `_` and `.`
         },
         "cite": text("Where the network is published, such as `arXiv:1512.03385`."),

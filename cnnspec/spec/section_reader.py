@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from cnnspec.diagnostics import Report, Span, did_you_mean
 from cnnspec.expr import Exhausted, ExprError, Meter, UnknownValue, Value, evaluate, parse, variables
 from cnnspec.source import Mapping, Node, Scalar, Sequence, locate
+from cnnspec.spec.naming import MAX_NAME
 from cnnspec.spec.values import count_characters, describe, expression_span, is_null
 from cnnspec.spec.words import TOP_LEVEL
 
@@ -53,6 +54,9 @@ class SectionReader:
                 node.span,
                 help="letters, digits, `-`, `_` and `.`: files are called after it",
             )
+        elif key == "name" and len(node.text.encode()) > MAX_NAME:
+            message = f"a network's name takes {MAX_NAME} bytes at most, this is {len(node.text.encode())} long"
+            self.report.add("bad-name", message, node.span, help="a shorter one: files are called after it")
         return " ".join(node.text.split())  # on one line, as it is shown
 
     def mapping(self, key: str) -> Collection[tuple[str, tuple[Scalar, Node]]]:

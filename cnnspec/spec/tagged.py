@@ -105,11 +105,11 @@ def _choose(known: dict[str, type[Tagged]], value: Any) -> Tagged:
         raise PydanticCustomError("bad_value", "expected a name such as `{first}`, got {got}", context)
     kind = next((key for key in value if key in known), next(iter(value)))
     if kind not in known:
-        raise _problems([("unknown_choice", (kind,), {"name": kind[:60], "known": list(known)})])
+        raise problems([("unknown_choice", (kind,), {"name": kind[:60], "known": list(known)})])
     choice, inner = known[kind], value[kind]
     beside = {key: option for key, option in value.items() if key != kind}
-    if problems := list(_misplaced(choice, inner, beside, known)):
-        raise _problems(problems)
+    if misplaced := list(_misplaced(choice, inner, beside, known)):
+        raise problems(misplaced)
     main = {} if inner is None else inner if isinstance(inner, dict) else {choice.main: inner}
     try:
         return choice.model_validate({**main, **beside})
@@ -138,12 +138,13 @@ def _misplaced(
         yield "no_main", (choice.kind,), {"owner": choice.kind, "option": options[0] if options else "option"}
 
 
-def _problems(problems: list[Problem]) -> ValidationError:
+def problems(found: list[Problem]) -> ValidationError:
+    """What is wrong, each with its place."""
     return ValidationError.from_exception_data(
         "",
         [
             InitErrorDetails(type=PydanticCustomError(kind, kind, context), loc=place, input=None)
-            for kind, place, context in problems
+            for kind, place, context in found
         ],
     )
 

@@ -22,7 +22,7 @@ from cnnspec.expr import (
 from cnnspec.source import Mapping, Node, Scalar, Sequence
 from cnnspec.spec.habits import suggest
 from cnnspec.spec.layers import Arg
-from cnnspec.spec.naming import NAME
+from cnnspec.spec.naming import MAX_NAME, NAME
 from cnnspec.spec.problems import shown
 from cnnspec.spec.words import RESERVED
 
@@ -72,6 +72,7 @@ class ValueReader:
                 f"`{name[:60]}` cannot be a name",
                 span,
                 help="a letter, then letters, digits and underscores"
+                + (f", {MAX_NAME} characters at most" if len(name) > MAX_NAME else "")
                 + ("; dots separate the parts of a path" if "." in name else ""),
             )
             return False

@@ -29,7 +29,8 @@ def fitted(
     """The lines of a table, its heads first, and the lines that say below it what is hidden.
 
     A row holds its cells by the columns' heads. As long as the table is wider than `width`, the next of `steps` is
-    taken: a column and the number of characters to which it may shrink, 0 to leave it out.
+    taken: a column and the number of characters to which it may shrink, 0 to leave it out; one for a column that the
+    table does not have is none.
     """
     shown = {c.head: c for c in columns}
     whole = _widths(columns, rows)
@@ -39,6 +40,8 @@ def fitted(
         return sum(widths[head] + len(_GAP) for head in shown) - len(_GAP) - width if width else 0
 
     for head, least in steps:
+        if head not in shown:
+            continue
         if excess() > 0 and least:
             widths[head] = max(widths[head] - excess(), min(widths[head], least))
         elif excess() > 0:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from cnnspec.graph import Graph
 from cnnspec.infer import Cost, cost
 from cnnspec.ops import Maps, Shape
+from cnnspec.summary.training import counted, training
 
 Layout = Literal["chw", "hwc"]
 
@@ -31,10 +32,11 @@ class Summary:
     def to_dict(self, layout: Layout = "chw") -> dict[str, Any]:
         """The JSON contract of `cnnspec summary --format json`.
 
-        Sizes are of a batch of one; `receptive_field` is [height, width] in input pixels; bytes are of float32.
+        Sizes are of a batch of one; `receptive_field` is [height, width] in input pixels; bytes are of float32. Under a
+        transfer case there is more to say of each layer, and one object more.
         """
         totals = self.cost.totals
-        return {
+        made: dict[str, Any] = {
             "name": self.graph.name,
             "input": ordered(self.graph.input.shape, layout),
             "layers": [
@@ -60,6 +62,12 @@ class Summary:
             "macs": totals.macs,
             "activation_bytes": totals.activation_bytes,
         }
+        if self.graph.transfer:
+            for shown, layer in zip(made["layers"], self.cost.layers, strict=True):
+                how = training(self.graph, layer.node.path)
+                shown |= {"trains_from": how.start, "rate_factor": how.factor, "new": how.new}
+            made["transfer"] = {"case": self.graph.transfer.case} | counted(self.graph, self.cost.layers)
+        return made
 
     def to_json(self, layout: Layout = "chw") -> str:
         """`to_dict` as text."""

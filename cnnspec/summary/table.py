@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnspec.graph import Instance, Node
 from cnnspec.infer import LayerCost
 from cnnspec.summary.columns import Column, ellipsis, fitted, markdown, side_by_side
+from cnnspec.summary.training import counted, training_of
 
 if TYPE_CHECKING:
     from cnnspec.summary.report import Layout, Summary
@@ -24,14 +25,17 @@ _COLUMNS = (
     Column("activations", right=True),
     Column("field", right=True, meaning="receptive field"),
 )
+_TRAINS = Column("training", meaning="what trains")
 _STEPS = (  # how the table gets narrower
     ("what", 10),
     ("field", 0),
     ("activations", 0),
     ("MACs", 0),
+    ("training", 12),
     ("layer", 20),
     ("what", 0),
     ("output", 0),
+    ("training", 0),
     ("layer", 8),
 )
 _TOTALS = (Column("total"), Column("number", right=True), Column("meaning"))
@@ -50,7 +54,8 @@ class _Row:
 def to_text(summary: Summary, depth: int, width: int | None, layout: Layout, colour: bool) -> str:
     """The table for a terminal; without a `width` nothing is shortened."""
     rows = _fold(summary, depth)
-    (head, *lines), hidden = fitted(_COLUMNS, _STEPS, [_cells(row, layout) for row in rows], width)
+    cells = [_cells(summary, row, layout) for row in rows]
+    (head, *lines), hidden = fitted(_columns(summary), _STEPS, cells, width)
 
     def paint(text: str, code: str) -> str:
         return f"\033[{code}m{text}\033[0m" if colour and text else text
@@ -68,10 +73,15 @@ def to_markdown(summary: Summary, depth: int, layout: Layout) -> str:
     """The table in Markdown, with the totals as a second one below it."""
     name, *about = _heading(summary, layout)
     title = "   ".join([name, *(_MARKUP.sub(r"\\\1", part) for part in about)])
-    layers = markdown(_COLUMNS, [_cells(row, layout) for row in _fold(summary, depth)])
+    layers = markdown(_columns(summary), [_cells(summary, row, layout) for row in _fold(summary, depth)])
     heads = [column.head for column in _TOTALS]
     totals = markdown(_TOTALS, [dict(zip(heads, row, strict=True)) for row in _totals(summary)])
     return "\n".join([f"### {title}", "", *layers, "", *totals])
+
+
+def _columns(summary: Summary) -> tuple[Column, ...]:
+    """What there is to say of each row."""
+    return (*_COLUMNS[:4], _TRAINS, *_COLUMNS[4:]) if summary.graph.transfer else _COLUMNS
 
 
 def _fold(summary: Summary, depth: int) -> list[_Row]:
@@ -98,18 +108,16 @@ def _instances(instance: Instance) -> Iterator[Instance]:
             yield from _instances(child)
 
 
-def _cells(row: _Row, layout: Layout) -> dict[str, str]:
+def _cells(summary: Summary, row: _Row, layout: Layout) -> dict[str, str]:
     last = row.layers[-1]
     params = sum(layer.params for layer in row.layers)
     macs = sum(layer.macs for layer in row.layers)
-    shown = f"{params:,}" if params else "-"
-    if params and not any(layer.trainable for layer in row.layers if layer.params):
-        shown += " frozen"
-    return {
+    training = {_TRAINS.head: training_of(summary.graph, row.layers)} if summary.graph.transfer else {}
+    return training | {
         "layer": row.path + (" *" if last.training_only else ""),
         "what": _what(row),
         "output": _shape(last.node, layout),
-        "params": shown,
+        "params": f"{params:,}" if params else "-",
         "MACs": f"{macs:,}" if macs else "-",
         "activations": _bytes(sum(layer.activation_bytes for layer in row.layers)),
         "field": _field(last.receptive_field),
@@ -217,12 +225,24 @@ def _totals(summary: Summary) -> list[tuple[str, str, str]]:
         ("trainable", f"{totals.trainable:,}", ""),
         ("non-trainable", f"{totals.non_trainable:,}", ""),
     ]
+    if summary.graph.transfer:
+        rows += _training(counted(summary.graph, summary.cost.layers))
     if totals.training_only:
         rows.append(("training only *", f"{totals.training_only:,}", "in heads that inference leaves out"))
     return [
         *rows,
         ("MACs", f"{totals.macs:,}", f"{_macs(totals.macs)} multiply-adds an image"),
         ("activations", f"{totals.activation_bytes:,}", f"{_bytes(totals.activation_bytes)} an image in float32"),
+    ]
+
+
+def _training(weights: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What a transfer case does with the weights, running statistics left out."""
+    late = "; ".join(f"{number:,} from epoch {epoch}" for epoch, number in weights["from_epoch"].items())
+    return [
+        ("trains", f"{weights['trains']:,}", late),
+        ("frozen", f"{weights['frozen']:,}", "all the time" if late and weights["frozen"] else ""),
+        ("new", f"{weights['new']:,}", "not from a weight file"),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -66,6 +67,12 @@ def collect(wanted: Iterable[str]) -> Collected:
         tuple(d.text for d in found if d.is_value),
         tuple(d.text for d in found if not d.is_value),
     )
+
+
+def unsettled(values: Iterable[str], constants: Iterable[str]) -> list[str]:
+    """Those assignments of which `constants`, lines of text, have no other one."""
+    settled = {line.partition(" = ")[0] for line in constants}
+    return [value for value in values if re.split(r"\W", value, maxsplit=1)[0] not in settled]
 
 
 def _take(module: str, name: str, modules: dict[str, set[str]], imports: set[str]) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from cnnspec.graph.recipe import few_values
 from cnnspec.lower.files import render
 from cnnspec.lower.python import Group, assigned, docstring, lines, literal
 from cnnspec.ops import Maps, Vector
+from cnnspec.spec.recipe.data import Fold
 from cnnspec.spec.sections import PreprocessSection
 from cnnspec.train.augment_lines import Text, augmentation
 from cnnspec.train.collect import collect, merge_imports
+from cnnspec.train.features import feature_cut
 from cnnspec.train.fit_lines import fit_of, normalisation
 from cnnspec.train.sources import source_of, string_pieces
 
@@ -46,6 +49,7 @@ class _Printer:
         self.augmentation = augmentation(recipe, interpolation=self.preprocess.interpolation)
         self.is_plain = self.fit.keeps_size and self.source.shape == (*self.size, shape.channels)
         self.least = _least_share(graph)
+        self.caches = not isinstance(feature_cut(graph, recipe), str)
         self.wanted: set[str] = set()
         self.imports = {"import numpy as np", "from collections.abc import Iterator", "from pathlib import Path"}
 
@@ -61,6 +65,7 @@ class _Printer:
     def text(self) -> str:
         """The whole file."""
         functions = [*self.load_data(), *self.fit_images(), *self.augment(), *self.prepare(), *self.batches()]
+        functions += self.features()
         if any("Image." in function for function in functions):
             self.imports.add("from PIL import Image")
         found = collect(sorted(self.wanted))
@@ -101,8 +106,15 @@ class _Printer:
             self.use("checks:check_sizes")
             parts = "[data.validation, data.test]" if self.augmentation.crop else "data"
             body.append(f"check_sizes({parts}, fit)")
-        if recipe.split and not recipe.data.validates:
-            split = recipe.split
+        split = recipe.split
+        if isinstance(split, Fold):
+            if recipe.data.validates:
+                join = "join_arrays" if self.source.in_memory else "join_files"
+                self.use(f"folds:{join}")
+                body.append(f"data = {join}(data)")
+            self.use("folds:one_fold")
+            body.append(f"data = one_fold(data, CLASSES, {split.folds}, {split.fold}, seed={split.seed})")
+        elif split and not recipe.data.validates:
             self.use("split:hold_out")
             options = f"stratified={split.stratified}, seed={split.seed}"
             body.append(f"data = hold_out(data, {literal(split.validation)}, {options})")
@@ -188,6 +200,9 @@ class _Printer:
         self.use("parts:Part", "batches:Batch", "batches:Batches", "batches:load")
         options = "part, batch_size, epoch, rank, world, SEED, prepare"
         body = [f"source = Batches({options})"]
+        if self.caches:
+            self.use("features:Features", "features:as_they_are")
+            body = ["make = as_they_are if isinstance(part, Features) else prepare", body[0].replace("prepare", "make")]
         if self.least:
             self.use("checks:check_last")
             body = ["if epoch is not None:", f"    check_last(len(part), batch_size, world, {self.least})", *body]
@@ -204,12 +219,36 @@ class _Printer:
         )
         return [head + "\n".join(f"    {line}" for line in (*body, "return load(source, start)"))]
 
+    def features(self) -> list[str]:
+        """The function that gives features in place of images."""
+        if not self.caches:
+            return []
+        hashed = "hash_arrays" if self.source.in_memory else "hash_files"
+        names = ("Features", "Numbered", hashed, "is_intact", "keep")
+        self.use(*(f"features:{name}" for name in names))
+        self.imports |= {"import hashlib", "from collections.abc import Callable"}
+        head = (
+            "def features(\n    part: Part,\n    folder: Path,\n    key: bytes,\n    batch_size: int,\n"
+            "    compute: Callable[[np.ndarray], np.ndarray],\n) -> Features:\n"
+            '    """What `compute` makes of images; a file in `folder` has it, or is made now.\n\n'
+            "    `key` says what it computes. Other images, or another way to read them, are\n"
+            "    another file.\n"
+            '    """\n'
+        )
+        body = [
+            "about = Path(__file__).read_bytes()",
+            f"name = hashlib.sha256(key + {hashed}(part) + about).hexdigest()",
+            'path = folder / f"{name}.npy"',
+            "if new := not is_intact(path):",
+            "    keep(path, len(part), batches(Numbered(part), batch_size), compute)",
+            "return Features(path, part.labels, new)",
+        ]
+        return [head + "\n".join(f"    {line}" for line in body)]
+
 
 def _least_share(graph: Graph) -> int:
     """How many images every process needs of a batch: a batch norm takes the variance of what it has."""
-    norms = [node.shape for node in graph.nodes if node.op.kind == "batch_norm"]
-    single = any(not isinstance(shape, Maps) or shape.height == shape.width == 1 for shape in norms)
-    return 2 if single else 1 if norms else 0
+    return 2 if few_values(graph) else int(any(node.op.kind == "batch_norm" for node in graph.nodes))
 
 
 def _function(head: str, title: str, body: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from cnnspec.diagnostics import Report, Source, Span, SpecError
 from cnnspec.graph import Graph, build_graph
 from cnnspec.lower.backend import backends
-from cnnspec.source import Mapping, Node, Scalar, grown, read_text
+from cnnspec.source import Mapping, grown, read_text
 from cnnspec.spec.loader import load_spec
 from cnnspec.spec.text import tree_text
 from cnnspec.train.evaluation import Evaluation
@@ -45,7 +45,7 @@ def evaluate(target: Path, data: str | None = None, split: Split | None = None) 
     model = target / MODEL if target.is_dir() else target
     if target.is_dir() and not model.is_file():
         help = "a run has it at its end: `cnnspec train --resume -o` goes on with one"
-        _refuse("no-run", f"`{target}` has no {MODEL}", str(target), help)
+        refuse("no-run", f"`{target}` has no {MODEL}", str(target), help)
     scorer = backends()["onnx"].load().scorer(model)
     images = _images(scorer, model, data, split)
     seen = read_seen(model.parent)
@@ -56,7 +56,7 @@ def evaluate(target: Path, data: str | None = None, split: Split | None = None) 
     if found.left_out:
         warnings.append(f"{found.left_out:,} images cannot be read, and are left out")
     if not found.truth:
-        _refuse("bad-data", f"no image of {images.place} can be read", data or str(model))
+        refuse("bad-data", f"no image of {images.place} can be read", data or str(model))
     return Evaluation(
         model=str(model),
         data=images.place,
@@ -143,11 +143,11 @@ def _images(scorer: Any, model: Path, data: str | None, split: Split | None) -> 
     try:
         parts = module.load_data(_sample_beside(model, recipe))
     except module.DataError as error:
-        _refuse("bad-data", str(error), data or str(model))
+        refuse("bad-data", str(error), data or str(model))
     there: list[Split] = [name for name in SPLITS if getattr(parts, name) is not None]
     chosen = split or there[0]
     if chosen not in there:
-        _refuse("bad-data", f"the data have no {chosen} part", data or str(model), f"there is {', '.join(there)}")
+        refuse("bad-data", f"the data have no {chosen} part", data or str(model), f"there is {', '.join(there)}")
     labels = scorer.labels or module.CLASSES
     shown = "all" if data and len(there) == 1 else chosen
     return _Images(module, getattr(parts, chosen), shown, data or recipe.data.kind, list(labels))
@@ -178,21 +178,22 @@ def _graph(scorer: Any, model: Path, data: str | None, report: Report) -> tuple[
     root = read_text(scorer.spec, f"the spec in {model}", report) if scorer.spec else _foreign(scorer, model, span)
     if not isinstance(root, Mapping):
         return None, None
-    sections = {key: node for key, (_, node) in root.entries.items() if key in _KEPT}
-    sections["layers"] = grown(["flatten", {"dense": scorer.classes}], span)
+    sections: dict[str, Any] = {key: node for key, (_, node) in root.entries.items() if key in _KEPT}
+    sections["layers"] = ["flatten", {"dense": scorer.classes}]
     if scorer.labels:
-        sections["labels"] = grown(list(scorer.labels), span)
+        sections["labels"] = list(scorer.labels)
     train = root.get("train")
     if train is None and data is None:
         report.add("bad-data", f"`{model}` does not say what it was trained on", span, help="name images: `--data D`")
         return None, None
-    recipe_sections = {name: grown(value, span) for name, value in _RECIPE.items()}
+    sections["train"] = dict(_RECIPE)
     if isinstance(train, Mapping):
-        recipe_sections |= {key: node for key, (_, node) in train.entries.items() if key in ("data", "split", "seed")}
-    sections["train"] = _mapping(recipe_sections, span)
+        sections["train"] |= {key: node for key, (_, node) in train.entries.items() if key in ("data", "split", "seed")}
+    tree = grown(sections, span)
+    assert isinstance(tree, Mapping), "a dictionary grows to one"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "spec.yaml")
-        file.write_text(tree_text(_mapping(sections, span)), encoding="utf-8")
+        file.write_text(tree_text(tree), encoding="utf-8")
         spec = load_spec(str(file), {}, report)
         graph = build_graph(spec, report) if spec else None
     if spec is None or graph is None:
@@ -204,20 +205,17 @@ def _graph(scorer: Any, model: Path, data: str | None, report: Report) -> tuple[
     return graph, recipe
 
 
-def _mapping(nodes: dict[str, Node], span: Span) -> Mapping:
-    return Mapping({key: (Scalar(key, key, span), node) for key, node in nodes.items()}, span)
-
-
 def _foreign(scorer: Any, model: Path, span: Span) -> Mapping | None:
     """What a file of others says of itself; nothing of preprocessing, so that pixels stay 0–255."""
     if scorer.size is None:
-        _refuse("bad-model", f"`{model}` does not say which size its images have", str(model))
+        refuse("bad-model", f"`{model}` does not say which size its images have", str(model))
     given: Any = {"cnnspec": 1, "name": "model", "input": {"channels": scorer.channels, "size": list(scorer.size)}}
     tree = grown(given, span)
     return tree if isinstance(tree, Mapping) else None
 
 
-def _refuse(slug: str, message: str, what: str, help: str = "") -> NoReturn:
+def refuse(slug: str, message: str, what: str, help: str = "") -> NoReturn:
+    """Raise a `SpecError` at a file or folder."""
     report = Report()
     report.add(slug, message, Span(Source(what, ""), 0, 0), help=help)
     raise SpecError(report.sorted())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +16,22 @@ from cnnspec.train.folder import read_record
 from cnnspec.train.metrics import Row, read_metrics, split_name
 
 _NO_FIGURES = ("epoch", "seconds")
+
+
+@contextmanager
+def raised_once() -> Iterator[None]:
+    """TensorBoard's thread does not print as a traceback what `Events` raise as well: that a disk is full."""
+    before = threading.excepthook
+
+    def hook(given: threading.ExceptHookArgs) -> None:
+        if not isinstance(given.exc_value, OSError):
+            before(given)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class Events:

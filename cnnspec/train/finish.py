@@ -15,7 +15,7 @@ from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import MissingDependency, backends
 from cnnspec.train import pictures, seen
-from cnnspec.train.evaluate import MODEL, figures, score
+from cnnspec.train.evaluate import MODEL, figures, refuse, score
 from cnnspec.train.evaluation import Evaluation
 from cnnspec.train.exported import export_run
 from cnnspec.train.generate import data_module
@@ -68,7 +68,10 @@ def finish(run: Path, graph: Graph, case: str, recipe: Recipe, backend: str) -> 
             made.files[run / name] = what
     module = data_module(graph, recipe)
     with redirect_stderr(StringIO()):  # what cannot be read was named before training
-        data = module.load_data(run / "sample" if recipe.data.kind == "sample" else None)
+        try:
+            data = module.load_data(run / "sample" if recipe.data.kind == "sample" else None)
+        except module.DataError as error:
+            refuse("bad-data", str(error), str(run), help=f"when it is back: `cnnspec train --resume -o {run}`")
         hashes = seen.write_seen(run, data.train)
     part, split = (data.test, "test") if data.test is not None else (data.validation, "validation")
     made.files[run / seen.FILE] = "hashes of the images trained on"

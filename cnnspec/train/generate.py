@@ -13,7 +13,6 @@ from cnnspec.diagnostics import Report
 from cnnspec.lower.backend import MissingDependency, backends, check_support
 from cnnspec.lower.execute import run_text
 from cnnspec.lower.fold import fold
-from cnnspec.train.settle import untrainable
 
 if TYPE_CHECKING:
     from cnnspec.graph import Graph
@@ -25,8 +24,6 @@ _PACKAGES = {"PIL": "pillow"}  # that are not called as what they install
 def build_files(graph: Graph, backend: str, recipe: Recipe | None) -> dict[str, bytes]:
     """What `cnnspec build` writes, by path: `model.py` and, with a recipe, what it takes to train.
 
-    A transfer case that asks for more than training code does gets its network alone.
-
     No framework is imported. Raises `SpecError` where the backend lacks an op, `KeyError` where there is none.
     """
     found = backends()[backend].load()
@@ -35,7 +32,7 @@ def build_files(graph: Graph, backend: str, recipe: Recipe | None) -> dict[str, 
     report.raise_errors()
     program = fold(graph)
     files = {"model.py": found.source(program).encode()}
-    if recipe is not None and hasattr(found, "train_source") and not untrainable(graph):
+    if recipe is not None and hasattr(found, "train_source"):
         files["data.py"] = data_text(graph, recipe).encode()
         files["train.py"] = found.train_source(program, recipe).encode()
         files |= sample_files(recipe)

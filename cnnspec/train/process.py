@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 _TICK = 0.5  # seconds between two looks at what it wrote
 
@@ -23,22 +24,31 @@ def train(folder: Path, arguments: Sequence[str], tick: Callable[[], None]) -> i
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}  # lines come when they are printed, in a pipe too
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     command = [sys.executable, str(folder / "train.py"), *arguments]
-    with _locked(folder) as lock:
+    own_group: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
+    asked: list[int] = []
+    with _locked(folder) as lock, handled(asked.append):
         sys.stdout.flush()
-        own_group = {"process_group": 0} if os.name == "posix" else {}
-        child = subprocess.Popen(command, env=environment, pass_fds=lock, **own_group)  # type: ignore[call-overload]
-        with _passed_on(child):
-            while not _ended(child):
+        child = subprocess.Popen(command, env=environment, pass_fds=lock, **own_group)
+        try:
+            while not _ended(child, asked):
                 tick()
-        tick()
+            tick()
+        finally:
+            asked.append(signal.SIGTERM)  # where `tick` failed: what is trained is kept, and the process ended
+            while not _ended(child, asked):
+                pass
     assert isinstance(child.returncode, int), "it has ended"
     return child.returncode
 
 
-def _ended(child: subprocess.Popen[bytes]) -> bool:
-    """Whether the process ends within a while."""
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(_TICK)
+def _ended(child: subprocess.Popen[bytes], asked: list[int]) -> bool:
+    """Whether the process ends within a while; it gets the signals that were `asked` for meanwhile."""
+    end = time.monotonic() + _TICK
+    while child.poll() is None and time.monotonic() < end:
+        while asked:
+            child.send_signal(signal.SIGINT if asked.pop() == signal.SIGINT else signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(_TICK / 10)
     return child.returncode is not None
 
 
@@ -66,22 +76,17 @@ def _locked(folder: Path) -> Iterator[tuple[int, ...]]:
 
 
 @contextmanager
-def _passed_on(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Signals to end go to the child, while this process waits for it."""
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-
+def handled(handler: Callable[[int], object]) -> Iterator[None]:
+    """What asks this process to end calls `handler` in place of ending it."""
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     before = {}
     try:
         for number in numbers:
             try:
-                before[number] = signal.signal(number, pass_on)
+                before[number] = signal.signal(number, lambda number, _: handler(number))
             except ValueError:  # not in the main thread
                 break
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)

@@ -20,7 +20,8 @@ from cnnspec.spec.loader import load_spec
 from cnnspec.train.environment import environment
 from cnnspec.train.evaluate import MODEL, Split, evaluate
 from cnnspec.train.evaluation import Evaluation
-from cnnspec.train.events import Events
+from cnnspec.train.events import Events, raised_once
+from cnnspec.train.features import features_line, features_options
 from cnnspec.train.finish import Products, finish
 from cnnspec.train.folder import RUNS, new_folder, newest_run, read_record, write_files
 from cnnspec.train.generate import build_files, check_imports
@@ -28,6 +29,8 @@ from cnnspec.train.metrics import Row, read_metrics
 from cnnspec.train.process import Busy, train
 from cnnspec.train.settle import Choices, settle, settled_files
 from cnnspec.train.start import start_weights
+from cnnspec.weights.places import Place
+from cnnspec.weights.published import suited
 
 if TYPE_CHECKING:
     from cnnspec.spec.recipe import Recipe
@@ -79,33 +82,33 @@ class Run:
         """Figures on a split of the run's data, or of other `data`."""
         return evaluate(self.path, data, split)
 
-    def resume(self, *, device: str = "") -> Products:
-        """Go on where training was interrupted, and make what is made at its end.
+    def resume(self, *, device: str = "", features: Path | bool = True) -> Products:
+        """Go on where training was interrupted, and make what is made at its end; `features` as for `start`.
 
         Raises `Stopped` where it is interrupted again.
         """
-        return self._train(device, resume=True)
+        return self._train(device, features, resume=True)
 
-    def _train(self, device: str, *, resume: bool = False) -> Products:
+    def _train(self, device: str, features: Path | bool, *, resume: bool = False) -> Products:
         """Run `train.py`, and make of it what is made at its end."""
         graph, case, recipe, backend = self._loaded
         initial = self.path / f"initial{find_backend(backend).weights_suffix}"  # counts where no checkpoint does
         arguments = ["--weights", str(initial), *(["--resume"] if resume else [])]
+        arguments += features_options(graph, recipe, features)
         events = Events(self.path) if Events.possible() else None
         try:
-            status = train(
-                self.path,
-                [*arguments, *(["--device", device] if device else [])],
-                events.follow if events else lambda: None,
-            )
+            with raised_once():
+                options = [*arguments, *(["--device", device] if device else [])]
+                status = train(self.path, options, events.follow if events else lambda: None)
+                if events:
+                    events.close()
+            if status:
+                raise _stopped(status)
+            made = finish(self.path, graph, case, recipe, backend)
         except Busy as error:
             raise Stopped(str(error), 1) from None
-        finally:
-            if events:
-                events.close()
-        if status:
-            raise _stopped(status)
-        made = finish(self.path, graph, case, recipe, backend)
+        except OSError as error:  # a full disk, most of all
+            raise Stopped(f"{error.filename or self.path}: {error.strerror or error}", 1) from None
         if events:
             made.files[events.folder] = "figures for TensorBoard"
         else:
@@ -145,14 +148,16 @@ def start(
     choices: Choices | None = None,
     weights: str | None = None,
     device: str = "",
+    features: Path | bool = True,
     command: list[str] | None = None,
     report: Report | None = None,
 ) -> tuple[Run, Products]:
     """Make a run's folder, train in it, and make what is made at its end.
 
-    `folder` must not be there, or be empty; without it, it is the next free `runs/NAME-BACKEND`. A run that fails
-    before the end of its first epoch and its first checkpoint leaves nothing. Raises `SpecError` for what is wrong with
-    any input, `MissingDependency` without the framework, `Stopped` where training ends early.
+    `folder` must not be there, or be empty; without it, it is the next free `runs/NAME-BACKEND`. `features` names a
+    folder for what frozen layers make of images, in place of the user's cache; with False it is not kept. A run that
+    fails before the end of its first epoch and its first checkpoint leaves nothing. Raises `SpecError` for what is
+    wrong with any input, `MissingDependency` without the framework, `Stopped` where training ends early.
     """
     found = find_backend(backend)
     report = report or Report()
@@ -162,6 +167,9 @@ def start(
     first = start_weights(graph, recipe, weights, report) if recipe else None
     report.raise_errors()
     assert recipe is not None and first is not None, "what was not read is an error"
+    graph, notes = suited(graph, first.origin, labels=False)  # labels are those of the data
+    for note in (*first.warnings, *notes):
+        print(f"warning: {note.message}", file=sys.stderr)
     code = build_files(graph, backend, recipe)
     check_imports(code, found.extra)
     files = settled_files(graph.spec, recipe) | code
@@ -171,7 +179,7 @@ def start(
         "transfer": case or None,
         "spec_sha256": sha256(files["spec.yaml"]).hexdigest(),
         "seed": recipe.seed,
-        "weights": weights,
+        "weights": first.origin["from"] if weights and Place.of(weights).name else weights,  # not `DEFAULT`
         **environment(command or sys.argv),
     }
     files["run.json"] = (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
@@ -188,13 +196,18 @@ def start(
         report.raise_errors()
     run = Run(named[0])
     print(f"training in {run.path}", flush=True)
+    if line := features_line(graph, recipe):
+        print(line, flush=True)
     try:
-        return run, run._train(device)
-    except Stopped as error:
-        if not has_checkpoint(run.path) and not run.metrics:
+        return run, run._train(device, features)
+    except (Stopped, KeyboardInterrupt) as error:
+        begun = has_checkpoint(run.path) or run.metrics
+        if not begun:
             rmtree(run.path)
-            raise Stopped(f"{error}; nothing is left of it", error.status) from None
-        raise Stopped(f"{error}\ngo on with: cnnspec train --resume -o {run.path}", error.status) from None
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        then = f"\ngo on with: cnnspec train --resume -o {run.path}" if begun else "; nothing is left of it"
+        raise Stopped(f"{error}{then}", error.status) from None
 
 
 def resumed(name: str | None, backend: str | None, folder: Path | None) -> Run:
@@ -219,7 +232,7 @@ def has_checkpoint(run: Path) -> bool:
 
 
 def _stopped(status: int) -> Stopped:
-    if status == 130 or status == -signal.SIGINT:
+    if status in (130, -signal.SIGINT, -signal.SIGTERM):
         return Stopped("interrupted", 130)
     if status < 0:
         return Stopped(f"training was killed by {signal.Signals(-status).name}", 1)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnspec.weights.foreign import replacing
+
 FILE = "trained_on.npy"
 Hashes = NDArray[np.uint64]
 
 _AT_ONCE = 256  # images in memory
+_OF_A_THREAD = 16
 
 
 def image_hash(image: Any) -> int:
@@ -31,12 +36,21 @@ def images_of(part: Any) -> Iterator[tuple[int, Any]]:
 
 
 def write_seen(run: Path, part: Any) -> Hashes:
-    """Write the hashes of a part's images into a run's folder."""
-    hashes = _array(image_hash(image) for _, image in images_of(part))
-    part_file = run / f".part.{FILE}"
-    with part_file.open("wb") as file:
-        np.save(file, hashes, allow_pickle=False)
-    part_file.replace(run / FILE)
+    """Write the hashes of a part's images into a run's folder.
+
+    Of their pixels, so that an image is known again in a file of another kind: all of them are decoded once more, by as
+    many threads as make batches.
+    """
+
+    def of_some(first: int) -> list[int]:
+        images, _ = part.read(np.arange(first, min(first + _OF_A_THREAD, len(part))), replace=False)
+        return [image_hash(image) for image in images]
+
+    with ThreadPoolExecutor(part.threads) as pool, replacing(run / FILE) as file:
+        found = pool.map(of_some, range(0, len(part), _OF_A_THREAD))
+        hashes = np.unique(np.fromiter(chain.from_iterable(found), np.uint64))
+        with file.open("wb") as written:
+            np.save(written, hashes, allow_pickle=False)
     return hashes
 
 
@@ -54,7 +68,3 @@ def is_seen(hashes: Hashes, image: Any) -> bool:
     wanted = np.uint64(image_hash(image))
     place = int(np.searchsorted(hashes, wanted))
     return place < len(hashes) and bool(hashes[place] == wanted)
-
-
-def _array(hashes: Iterable[int]) -> Hashes:
-    return np.unique(np.fromiter(hashes, np.uint64))

@@ -24,8 +24,8 @@ class Choices:
 
     recipe: str = ""
     data: str = ""
-    numbers: dict[str, int] = field(default_factory=dict)
-    """`epochs`, `batch_size` and `seed`, those that are given."""
+    numbers: dict[str, int | None] = field(default_factory=dict)
+    """`epochs`, `batch_size` and `seed`; None leaves the recipe's."""
 
 
 def settle(graph: Graph, choices: Choices, report: Report, *, whole: bool = True) -> Recipe | None:
@@ -36,12 +36,11 @@ def settle(graph: Graph, choices: Choices, report: Report, *, whole: bool = True
     from cnnspec.graph.recipe import check_recipe
 
     spec = graph.spec
-    for name, span in untrainable(graph):
-        message = f"`{name}` of a transfer case is not part of training code"
-        report.add("recipe-conflict", message, span, help="take a case without it")
+    _check_trains(graph, report)
     changes: dict[str, Node] = {
         name: grown(value, Span(Source(f"--{name.replace('_', '-')}", str(value)), 0, len(str(value))))
         for name, value in choices.numbers.items()
+        if value is not None
     }
     recipe = spec.read_recipe(Report(), choices.recipe, changes)
     if choices.data:
@@ -61,12 +60,20 @@ def settle(graph: Graph, choices: Choices, report: Report, *, whole: bool = True
     return None if report.failed else recipe
 
 
-def untrainable(graph: Graph) -> list[tuple[str, Span]]:
-    """What a transfer case says of training that generated code does not do, and where."""
-    if graph.transfer is None or graph.spec.transfer is None:
-        return []
+def _check_trains(graph: Graph, report: Report) -> None:
+    """A transfer case leaves something to train, in every epoch."""
+    if graph.transfer is None or any(
+        param.trainable for node in graph.nodes if node.path not in graph.frozen for param in node.params.values()
+    ):
+        return
+    assert graph.spec.transfer is not None, "a case is of a transfer section"
     case = graph.spec.transfer.cases[graph.transfer.case]
-    return [(name, case.node.key(name).span) for name in ("unfreeze", "learning_rate") if getattr(case.section, name)]
+    late = graph.starts
+    when = f" before epoch {min(late.values())}" if late else ""
+    name = "freeze" if case.section.freeze else "freeze_through"
+    help = "let it `replace` the layers that classify, which are never frozen"
+    message = f"`{case.name}` leaves nothing to train{when}"
+    report.add("recipe-conflict", message, case.node.key(name).span, help=help)
 
 
 def settled_files(spec: Spec, recipe: Recipe) -> dict[str, bytes]:

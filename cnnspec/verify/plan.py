@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import Any
 
@@ -25,7 +25,7 @@ class Plan:
     """Steps of training by a `recipe`, which is the spec's `own` or the default one.
 
     Of each epoch, `steps_per_epoch` steps are made, and as many epochs as these `steps` fill. Where the recipe has more
-    of them, the times of its schedule shrink alike: `epochs` is how many it has.
+    of them, the times of its schedule and of a transfer case shrink alike: `epochs` is how many it has.
     """
 
     recipe: Recipe
@@ -34,11 +34,24 @@ class Plan:
     steps: int
     steps_per_epoch: int
     epochs: int
+    starts: tuple[int, ...] = ()
+    """The epochs in which layers start to train."""
 
     @property
     def images(self) -> int:
         """How many a step takes."""
         return self.recipe.batch_size * self.recipe.gradient_accumulation
+
+    def shrunk(self, graph: Graph) -> Graph:
+        """The network, whose layers start to train at the times of this plan."""
+        return replace(graph, starts={path: self._start(epoch) for path, epoch in graph.starts.items()})
+
+    def _start(self, epoch: int) -> int:
+        """When a layer starts to train: behind at least one epoch, and where it does so at all, ahead of the last."""
+        if epoch > self.epochs or self.recipe.epochs >= self.epochs:
+            return epoch
+        before = round((epoch - 1) * self.recipe.epochs / self.epochs)
+        return 1 + max(1, min(before, self.recipe.epochs - 1))
 
     def batches(self, graph: Graph, seed: int) -> Sequence[tuple[Any, Any]]:
         """Images and classes for every step, which depend on the seed alone."""
@@ -56,6 +69,8 @@ class Plan:
         said = [f"{steps}, {self.steps_per_epoch} an epoch, {whose}"]
         if recipe.epochs < self.epochs:
             said.append(f"times of its schedule are those of {recipe.epochs} epochs in place of {self.epochs}")
+        for epoch in self.starts:
+            said.append(f"layers that start to train in epoch {epoch} do so in epoch {self._start(epoch)} here")
         said.append("no dropout, no augmentation; running variances corrected for n/(n − 1)")
         return said
 
@@ -78,7 +93,8 @@ def plan(recipe: Recipe, own: bool, graph: Graph, steps: int) -> Plan:
         "precision": "float32",
         "schedule": _shrunk(recipe.schedule, epochs / recipe.epochs) if epochs < recipe.epochs else recipe.schedule,
     }
-    return Plan(recipe.model_copy(update=changes), own, steps, per_epoch, recipe.epochs)
+    starts = tuple(sorted(set(graph.starts.values())))
+    return Plan(recipe.model_copy(update=changes), own, steps, per_epoch, recipe.epochs, starts)
 
 
 def _shrunk(schedule: Schedule, share: float) -> Schedule:

@@ -37,6 +37,7 @@ from cnnspec.verify.result import Check, Verification
 from cnnspec.verify.sample import Sample, random, sample
 from cnnspec.verify.training import training_checks
 from cnnspec.weights.check import check_shapes
+from cnnspec.weights.finite import finite, report_odd
 from cnnspec.weights.mapping import Given, Weights
 
 TRUTH = "reference"
@@ -71,7 +72,10 @@ def verify(
     report = Report()
     if weights is not None:
         given = weights if isinstance(weights, Weights) else Given(weights, {})
-        check_shapes(given.shapes, graph, report, "what was given", Span(Source("weights", ""), 0, 0))
+        span = Span(Source("weights", ""), 0, 0)
+        if check_shapes(given.shapes, graph, report, "what was given", span):
+            report_odd([key for key in given if not finite(given[key])], "what was given", span, report)
+            given.warnings += report.sorted()
     for found in asked:
         check_support(graph, found.name, found.kinds, report)
     report.raise_errors()

@@ -70,7 +70,7 @@ class _Race:
         self.base = base
         self.others = others
         self.plan = plan
-        self.graph = graph
+        self.graph = graph = plan.shrunk(graph)
         self.weights = {key: np.asarray(weights[key]) for key in weights}
         self.batches = plan.batches(graph, seed)
         self.precision: Precision = precision
@@ -173,19 +173,27 @@ class _Variances:
     def __init__(self, graph: Graph, weights: Mapping[str, Any], plan: Plan) -> None:
         self.keys: dict[str, tuple[float, float]] = {}
         """By the key, how much of it a step keeps, and (n − 1)/n."""
+        self.first: dict[str, int] = {}
+        """By the key, the step from which on it moves, from 0."""
+        self.step = 0
         for node in graph.nodes:
-            if node.op.kind == "batch_norm" and node.path not in graph.frozen:
+            if node.op.kind == "batch_norm" and (node.path not in graph.frozen or node.path in graph.starts):
                 shape = node.shape
                 pixels = shape.height * shape.width if isinstance(shape, Maps) else 1
                 count = plan.recipe.batch_size * pixels
                 keep = float(dict(node.canonical().attrs)["momentum"]) ** plan.recipe.gradient_accumulation
                 self.keys[f"{node.path}.running_var"] = keep, (count - 1) / count
+                epoch = graph.starts.get(node.path, 1)
+                self.first[f"{node.path}.running_var"] = (epoch - 1) * plan.steps_per_epoch
         self.before = {key: np.asarray(weights[key], np.float64) for key in self.keys}
         self.made = dict(self.before)
 
     def biased(self, weights: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters after the next step, with running variances as said."""
+        self.step += 1
         for key, (keep, part) in self.keys.items():
+            if self.step <= self.first[key]:  # it is frozen
+                continue
             now = np.asarray(weights[key], np.float64)
             self.made[key] = keep * self.made[key] + (now - keep * self.before[key]) * part
             self.before[key] = now

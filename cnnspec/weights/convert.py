@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 
-from cnnspec.diagnostics import Report
+from cnnspec.diagnostics import Diagnostic, Report
 from cnnspec.graph import Graph
 from cnnspec.graph.model import Node
 from cnnspec.weights.check import replaced_keys
@@ -30,6 +30,9 @@ from cnnspec.weights.torch_files import read_torch, write_torch
 
 FORMATS = ("torchvision", "keras")
 
+_PREFIXES = ("module.", "_orig_mod.")  # of every name, in PyTorch's parallel, averaged and compiled models
+_AVERAGED = "n_averaged"
+_KERAS_1 = {"conv2d": "convolution2d", "batch_normalization": "batchnormalization"}  # as what it published is called
 _COUNTER = "num_batches_tracked"  # of PyTorch's batch norm, which its inference does not read
 _SHOWN = 3
 
@@ -102,6 +105,7 @@ def read_foreign(graph: Graph, format: str, file: str | PathLike[str], *, traini
         except OSError as error:
             _refuse(path, BadFile(f"cannot be read: {error.strerror or error}"))
         mapped = mapped_names(_original(graph), format)
+        found.strip([mapped[node.path] if mapped else node.path for node in _original(graph).nodes])
         names = mapped or own_names()
         if mapped and _fits(graph, format, own_names(), found):
             names = own_names()
@@ -111,6 +115,9 @@ def read_foreign(graph: Graph, format: str, file: str | PathLike[str], *, traini
             targets = _needed(graph, targets, arrays)
         _check(graph, path, format, targets, arrays, has_map=mapped is not None)
         weights = ForeignWeights(path, format, targets, arrays)
+        if found.unwrapped:
+            message = f"`{path}` is read {found.unwrapped}"
+            weights.warnings.append(Diagnostic("unwrapped-weights", message, file_span(path)))
         weights._stack = stack.pop_all()
         return weights
 
@@ -147,7 +154,26 @@ class _Found:
 
     def __init__(self, path: Path, format: str, limit: int, stack: ExitStack) -> None:
         self.layers = read_keras(path, limit, stack) if format == "keras" else None
-        self.arrays = read_torch(path, stack) if format != "keras" else {}
+        self.arrays, self.inside = read_torch(path) if format != "keras" else ({}, "")
+        self.stripped = ""
+
+    @property
+    def unwrapped(self) -> str:
+        """What was taken off the weights, where the file has them inside of something."""
+        texts = [f"as the checkpoint that it is, of which `{self.inside}` is used"] if self.inside else []
+        return " and ".join(texts + [f"without `{self.stripped}` before its names"] * bool(self.stripped))
+
+    def strip(self, layers: list[str]) -> None:
+        """Take off what every name begins with that a model in a wrapper has, unless `layers` have such names."""
+        while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in self._names())), ""):
+            if not self.arrays or any(layer.startswith(prefix) for layer in layers):
+                return
+            self.arrays = {name.removeprefix(prefix): self.arrays[name] for name in self._names()}
+            self.stripped += prefix
+
+    def _names(self) -> list[str]:
+        """Of what a state dict holds, without the count of an averaged model."""
+        return [name for name in self.arrays if name != _AVERAGED]
 
     def under(self, names: LayerNames) -> dict[str, Stored]:
         """Its arrays, where the numbers that Keras gave layers count from 0: they go on from model to model."""
@@ -156,8 +182,9 @@ class _Found:
         layers = dict(self.layers)
         for base in names.numbered:
             numbers = {}
+            called = "|".join(map(re.escape, (base, _KERAS_1.get(base, base))))
             for name in layers:
-                if match := re.fullmatch(rf"{re.escape(base)}(?:_([0-9]{{1,9}}))?", name):
+                if match := re.fullmatch(rf"(?:{called})(?:_([0-9]{{1,9}}))?", name):
                     numbers[name] = int(match[1] or 0)
             ordered = sorted(numbers, key=numbers.__getitem__)
             taken = [layers.pop(name) for name in ordered]

@@ -6,17 +6,21 @@ The format is an 8-byte length, a JSON header with type, shape and place of ever
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from errno import EIO
+from functools import cached_property
+from io import SEEK_END, FileIO
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnspec.diagnostics import Report, Source, Span
+from cnnspec.weights.finite import finite
 from cnnspec.weights.foreign import replacing
 from cnnspec.weights.mapping import Array, Weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 VERSION = "1"
 """Of the canonical layout, stated in a file's metadata as `cnnspec`."""
@@ -26,6 +30,7 @@ ORIGIN = ("seed", "from")
 
 _MAX_HEADER = 100_000_000  # the format's own limit
 _MAX_RANK = 32
+_PIECE = 1 << 18  # bytes that are read at a time: as many as stay in a processor's cache until they are written
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
@@ -43,13 +48,43 @@ class Entry(NamedTuple):
     start: int
 
 
+class _Bytes:
+    """What lies behind the header of a file, as it was when it was opened."""
+
+    def __init__(self, file: FileIO) -> None:
+        self.file = file
+        self.start = 0
+
+    def __del__(self) -> None:
+        self.file.close()
+
+    @cached_property
+    def mapped(self) -> NDArray[Any]:
+        """All of them, mapped into memory; read-only."""
+        import numpy as np
+
+        if self.file.seek(0, SEEK_END) <= self.start:
+            return np.empty(0, np.uint8)
+        return np.memmap(self.file, np.uint8, "r", offset=self.start)
+
+    def pieces(self, start: int, size: int) -> Iterator[bytearray]:
+        """`size` of them from `start` on, in pieces that each overwrite the one before."""
+        piece = bytearray(min(size, _PIECE))
+        for done in range(0, size, _PIECE):
+            del piece[size - done :]
+            self.file.seek(self.start + start + done)
+            if self.file.readinto(piece) != len(piece):
+                raise OSError(EIO, "it was cut short while it was read", self.file.name)
+            yield piece
+
+
 class FileWeights(Weights):
     """The arrays of a safetensors file, mapped into memory: read-only, unless they are converted to float32.
 
     The file must not be written to meanwhile; one that replaces it does no harm.
     """
 
-    def __init__(self, path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str], data: Any) -> None:
+    def __init__(self, path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str], data: _Bytes) -> None:
         origin = {name: metadata[name] for name in ORIGIN if name in metadata}
         super().__init__({key: entry.shape for key, entry in entries.items()}, origin)
         self.path = path
@@ -63,14 +98,20 @@ class FileWeights(Weights):
 
     def __getitem__(self, key: str) -> Array:
         """In float32, whatever kind of float the file holds. Raises `KeyError` for what is no float at all."""
+        import numpy as np
+
         entry = self.entries[key]
         dtype = np.dtype(FLOATS[entry.dtype])
         stop = entry.start + prod(entry.shape) * dtype.itemsize
-        array: NDArray[Any] = self._data[entry.start : stop].view(dtype).reshape(entry.shape)
+        array: NDArray[Any] = self._data.mapped[entry.start : stop].view(dtype).reshape(entry.shape)
         if entry.dtype == "BF16":  # the upper half of a float32
             return (array.astype("<u4") << 16).view("<f4")
         with np.errstate(over="ignore"):  # an infinity is seen when weights are written
             return array.astype(np.float32, copy=False)
+
+    def stored(self, key: str) -> Iterator[bytearray] | None:
+        entry = self.entries[key]
+        return self._data.pieces(entry.start, 4 * prod(entry.shape)) if entry.dtype == "F32" else None
 
 
 def file_span(path: Path) -> Span:
@@ -86,12 +127,13 @@ def open_file(path: Path, report: Report) -> FileWeights | None:
             what = "is not a file" if path.exists() else "does not exist"
             report.add("no-file", f"`{path}` {what}", span)
             return None
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            length = int.from_bytes(file.read(8), "little")
-            header = file.read(length) if 2 <= length <= min(_MAX_HEADER, size - 8) else b""
+        data = _Bytes(path.open("rb", buffering=0))
+        size = data.file.seek(0, SEEK_END)
+        data.file.seek(0)
+        length = int.from_bytes(data.file.read(8), "little")
+        header = data.file.read(length) if 2 <= length <= min(_MAX_HEADER, size - 8) else b""
         entries, metadata = _read_header(header, size - 8 - length)
-        data = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.empty(0, np.uint8)
+        data.start = 8 + length
     except OSError as error:
         report.add("unreadable-file", f"`{path}` cannot be read: {error.strerror or error}", span)
     except _Corrupt as error:
@@ -156,24 +198,27 @@ def write_file(path: Path, weights: Weights, keys: list[str], origin: Mapping[st
 
     Returns the keys of those that hold an infinity or a NaN.
     """
-    odd = []
+    odd: dict[str, None] = {}
     try:
         with replacing(path) as part, part.open("wb") as file:
             file.write(_header({key: weights.shapes[key] for key in keys}, origin))
             for key in keys:
-                array = np.asarray(weights[key], "<f4", "C")
-                assert array.shape == weights.shapes[key], f"{key} is {array.shape}, not {weights.shapes[key]}"
-                if not _finite(array):
-                    odd.append(key)
-                file.write(array.reshape(-1).view(np.uint8).data)
+                for piece in weights.stored(key) or _converted(key, weights):
+                    if not finite(piece):
+                        odd[key] = None
+                    file.write(piece if isinstance(piece, bytearray) else piece.view("u1").data)
     except OSError as error:  # about the file that was asked for
         raise OSError(error.errno, error.strerror, str(path)) from None
-    return odd
+    return list(odd)
 
 
-def _finite(array: Array) -> bool:
-    with np.errstate(invalid="ignore"):  # both ends are NaN where one value is
-        return not array.size or bool(np.isfinite([array.min(), array.max()]).all())
+def _converted(key: str, weights: Weights) -> list[NDArray[Any]]:
+    """All of an array in float32, little-endian."""
+    import numpy as np
+
+    array = np.asarray(weights[key], "<f4", "C")
+    assert array.shape == weights.shapes[key], f"{key} is {array.shape}, not {weights.shapes[key]}"
+    return [array.reshape(-1)]
 
 
 def _header(shapes: Mapping[str, tuple[int, ...]], origin: Mapping[str, str]) -> bytes:

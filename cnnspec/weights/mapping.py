@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from cnnspec.diagnostics import Diagnostic
 
-Array = NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[np.float32]"
 
 
 class Weights(Mapping[str, Array]):
@@ -21,9 +24,18 @@ class Weights(Mapping[str, Array]):
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], origin: Mapping[str, str]) -> None:
         self.shapes = dict(shapes)
         self.origin = dict(origin)
+        self.warnings: list[Diagnostic] = []
+        """What whoever uses them should know."""
 
     @abstractmethod
     def __getitem__(self, key: str) -> Array: ...
+
+    def stored(self, key: str) -> Iterator[bytearray] | None:
+        """The bytes of an array in float32, little-endian, where a file has just these; None where it has not.
+
+        They come a piece at a time, each good until the next one is asked for.
+        """
+        return None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)
@@ -47,18 +59,26 @@ class Over(Weights):
         sources = {key: above if key in above else below for key in keys}
         super().__init__({key: source.shapes[key] for key, source in sources.items()}, origin)
         self._sources = sources
+        self.warnings = above.warnings
 
     def __getitem__(self, key: str) -> Array:
         return self._sources[key][key]
+
+    def stored(self, key: str) -> Iterator[bytearray] | None:
+        return self._sources[key].stored(key)
 
 
 class Given(Weights):
     """Arrays that are there already, or in a mapping of another kind."""
 
     def __init__(self, arrays: Mapping[str, Any], origin: Mapping[str, str]) -> None:
+        import numpy as np
+
         super().__init__({key: tuple(np.shape(array)) for key, array in arrays.items()}, origin)
         self._arrays = arrays
 
     def __getitem__(self, key: str) -> Array:
+        import numpy as np
+
         with np.errstate(over="ignore"):  # an infinity is seen when weights are written
             return np.asarray(self._arrays[key], np.float32)

@@ -13,10 +13,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from cnnspec.diagnostics import Report
-from cnnspec.graph import Graph
+from cnnspec.graph import Graph, build_graph
 from cnnspec.source import Mapping, Node, Scalar, Sequence, read_file
+from cnnspec.spec.loader import load_spec
+from cnnspec.spec.locate import zoo_folder
+from cnnspec.weights.contract import contract
 
 _HOLE = re.compile(r"<(_?#|[a-z]+)([+-]\d+)?>")
 
@@ -41,16 +45,28 @@ def own_names() -> LayerNames:
 def mapped_names(graph: Graph, framework: str) -> LayerNames | None:
     """The names that `framework`'s own network has; None where there is no map for this one.
 
-    A map for a spec that this one extends will do. Raises `SpecError` for a map that cannot be read.
+    A map for a spec that this one extends, or is a copy of, will do. Raises `SpecError` for a map that cannot be read.
     """
     report = Report()
-    for file in graph.spec.files:
+    for file in (*graph.spec.files, *_copied(graph)):
         for path in sorted(file.parent.glob(f"weights/*.{framework}.yaml")):
             root = read_file(path, path.name, report)
             report.raise_errors()
             if file.stem in _networks(root):
                 return replace(_apply(_rules(root, report), graph), sums_reversed=_has_reversed_sums(root))
     return None
+
+
+def _copied(graph: Graph) -> Iterator[Path]:
+    """The network of the zoo that has this one's name, if it has the same layers."""
+    file = zoo_folder().resolve() / f"{graph.spec.name}.yaml"
+    if file in graph.spec.files or not file.is_file():
+        return
+    report = Report()
+    spec = load_spec(str(file), {}, report)
+    other = build_graph(spec, report) if spec else None
+    if other and contract(other).keys() == contract(graph).keys():
+        yield file
 
 
 def mapped_networks(graph: Graph, framework: str) -> list[str]:

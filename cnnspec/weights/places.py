@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from cnnspec.graph import Graph
 from cnnspec.weights.check import check_shapes, expected_keys, listed, replaced_keys
 from cnnspec.weights.contract import contract
 from cnnspec.weights.files import FLOATS, VERSION, FileWeights, file_span, open_file, write_file
+from cnnspec.weights.finite import report_odd
 from cnnspec.weights.mapping import Given, Over, Weights
 
 TRANSFER = "transfer"
@@ -18,24 +20,32 @@ TRANSFER = "transfer"
 FOREIGN = ("torchvision", "keras")
 """Whose files can be converted."""
 
+_NAME = re.compile(r"[A-Za-z0-9_]+")
+
 
 class Place(NamedTuple):
-    """A file, and whose names and layout it has: of a project in `FOREIGN`, or with none the canonical ones."""
+    """A file, and whose names and layout it has: of a project in `FOREIGN`, or with none the canonical ones.
+
+    `name` is there if the file may be one that the project publishes under it.
+    """
 
     path: Path
     format: str = ""
+    name: str = ""
 
     @classmethod
     def of(cls, text: str) -> Place:
-        """`FILE` or `FORMAT:FILE`."""
+        """`FILE`, `FORMAT:FILE` or `FORMAT:NAME`: a name has letters, digits and `_` alone."""
         format, colon, path = text.partition(":")
-        return cls(Path(path), format) if colon and format in FOREIGN else cls(Path(text))
+        if not colon or format not in FOREIGN:
+            return cls(Path(text))
+        return cls(Path(path), format, path if _NAME.fullmatch(path) else "")
 
 
 def load(
     place: Place, graph: Graph, report: Report, *, training: bool = False, initial: Weights | None = None
 ) -> Weights | None:
-    """The weights of `graph` from a file: all, or None with the reason in `report`.
+    """The weights of `graph` from a file, or published under a name: all, or None with the reason in `report`.
 
     Heads that exist in training only may be missing, unless they are needed for `training`. Under a transfer case the
     file is of the original network, unless it states that it was written under one: what starts anew is not read from
@@ -44,7 +54,13 @@ def load(
     if place.format:
         from cnnspec.weights.convert import read_foreign  # imports nothing of a framework, but what reads its files
 
-        weights: Weights = read_foreign(graph, place.format, place.path)
+        published = None
+        if place.name and (published := _published(place, graph, report)) is None and report.failed:
+            return None
+        path, origin = published or (place.path, "")
+        weights: Weights = read_foreign(graph, place.format, path)
+        if origin:
+            weights.origin["from"] = origin
         original = graph.transfer is not None
         span = file_span(place.path)
         fits = check_shapes(
@@ -63,6 +79,20 @@ def load(
 
         initial = initial_weights(graph, 0)
     return Over(found, initial, keys)
+
+
+def _published(place: Place, graph: Graph, report: Report) -> tuple[Path, str] | None:
+    """What is published under a name, as a file in the cache, and the name in full; None for a file that is here."""
+    from cnnspec.weights.published import find, published  # large models, of no use to what names a file
+
+    names = {name for entry in published(graph.spec, place.format) for name in (entry.name, *entry.aliases)}
+    if place.name not in names and place.path.exists():
+        return None
+    from cnnspec.weights.download import fetch
+
+    entry = find(place.format, place.name, graph, report)
+    file = fetch(entry, report) if entry else None
+    return (file, entry.reference) if entry and file else None
 
 
 def _is_original(graph: Graph, file: FileWeights) -> bool:
@@ -115,5 +145,5 @@ def save(place: Place, weights: Mapping[str, Any], graph: Graph, report: Report)
         return
     keys = [key for key in contract(graph) if key in given]
     case = {TRANSFER: graph.transfer.case} if graph.transfer else {}
-    if odd := write_file(place.path, given, keys, {"spec": graph.name, **case, **given.origin}):
-        report.add("not-finite", f"`{place.path}` holds infinities or NaN: {listed(odd)}", span)
+    odd = write_file(place.path, given, keys, {"spec": graph.name, **case, **given.origin})
+    report_odd(odd, f"`{place.path}`", span, report)

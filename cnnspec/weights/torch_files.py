@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,9 +17,9 @@ from cnnspec.weights.foreign import BadFile, Stored, replacing
 _SAFE = ".safetensors"
 
 
-def read_torch(path: Path, stack: ExitStack) -> dict[str, Stored]:
-    """The arrays in a file; an integer is an array as well."""
-    return _read_safetensors(path) if path.suffix == _SAFE else _pickled().read_state(path)
+def read_torch(path: Path) -> tuple[dict[str, Stored], str]:
+    """The arrays in a file, an integer is one as well; and what a checkpoint calls the state dict that they are in."""
+    return (_read_safetensors(path), "") if path.suffix == _SAFE else _pickled().read_state(path)
 
 
 def _read_safetensors(path: Path) -> dict[str, Stored]:

@@ -28,6 +28,7 @@ RAISERS = {
 ELSEWHERE = {"disagreement", "file-exists", "too-many-mistakes", "no-recipe", "bad-data", "no-run"} | {
     "no-file", "bad-weight-file", "missing-weights", "left-over-weights", "weight-shape", "weight-type", "not-finite",
     "foreign-weights", "no-provider", "no-preprocess", "out-of-range", "unsupported-op", "bad-model",
+    "unwrapped-weights", "unknown-published", "published-mismatch", "no-download", "published-preprocess",
 }  # fmt: skip
 """Slugs of commands beside `validate`, and of what takes long to provoke: tests/cli, test_hostile.py, weights, onnx, golden."""
 UNREACHABLE = ("this expression is nested too deeply",)

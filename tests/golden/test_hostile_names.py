@@ -85,6 +85,36 @@ layers:
     compile(code, "model.py", "exec")
 
 
+def longest(tmp_path):
+    """Names of 100 characters in a path of 249, near the 255 bytes that a file's name may have."""
+    outer, inner = "a" * 100, "b" * 100
+    return spec(
+        tmp_path,
+        f"cnnspec: 1\nname: {'n' * 100}\ninput: {{channels: 1, size: 8}}\nblocks:\n"
+        f"  {'c' * 100}: {{layers: [{{conv: 2, kernel: 3, name: {inner}, norm: batch_norm}}]}}\n"
+        f"  {'d' * 100}: {{layers: [{{{'c' * 100}: null, name: {inner[:42]}}}]}}\n"
+        f"layers: [{{{'d' * 100}: null, name: {outer}}}, flatten, {{dense: 3, name: fc}}]\n",
+    )
+
+
+@pytest.mark.parametrize("backend", CODE)
+def test_the_longest_names(backend, tmp_path, monkeypatch):
+    pytest.importorskip(backend)
+    monkeypatch.chdir(tmp_path)
+    net = cnnspec.load(longest(tmp_path))
+    weights = net.weights(3)
+    assert max(map(len, weights)) > 255
+    net.build(backend, weights)
+    place = {"torch": "torchvision:w.pth", "keras": "keras:w.weights.h5"}[backend]
+    for file in (place, "w.safetensors"):
+        net.save_weights(file, weights)
+        again = net.load_weights(file)
+        assert all((again[key] == array).all() for key, array in weights.items())
+    assert net.write_source(backend)[0].is_file()
+    (file,) = net.export(f"{net.name}.onnx", weights)
+    assert file.is_file()
+
+
 @pytest.mark.parametrize("backend", CODE)
 def test_nothing_but_the_model_runs(backend, tmp_path):
     """The code of hostile specs is executed and its model built while an audit hook watches."""

@@ -1,6 +1,9 @@
 """What an exported file holds: names, batch, types, outputs, metadata; and what is refused."""
 
 import json
+import os
+import subprocess
+import sys
 from hashlib import sha256
 
 import numpy as np
@@ -14,6 +17,8 @@ import cnnspec
 from cnnspec import SpecError
 from cnnspec.backends.onnx import BACKEND, exporter
 from cnnspec.backends.onnx.model import IR_VERSION, OPSET
+from cnnspec.cli import main
+from cnnspec.weights.mapping import Given
 
 SPEC = """\
 cnnspec: 1
@@ -136,6 +141,65 @@ def test_a_network_that_ends_in_a_softmax_gives_probabilities_once(tmp_path):
     graph = onnx.load(tmp_path / "m.onnx").graph
     assert [node.op_type for node in graph.node] == ["Conv", "Softmax"]
     assert [value.name for value in graph.output] == ["probabilities"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("read", [True, False], ids=["from a file", "from arrays"])
+@pytest.mark.parametrize("bits", [0x7FC00000, 0xFFC00000, 0x7F800001, 0x7F800000, 0xFF800000], ids=hex)
+def test_what_is_not_finite_is_written_with_a_warning(bits, read, precision, net, tmp_path):
+    value = np.uint32(bits).view(np.float32)
+    weights = drawn_weights(net.graph)
+    weights["stem.conv.weight"][0, 0, 0, 1] = 3e38 if precision == "fp32" else 3e4  # large, and finite
+    weights["last.conv.weight"][-1, -1, -1, -1] = value
+    weights["fc.bias"][0] = value
+    if read:
+        net.save_weights(tmp_path / "w.safetensors", weights)
+        given = net.load_weights(tmp_path / "w.safetensors")
+    else:
+        given = Given(weights, {})
+    path = tmp_path / "m.onnx"
+    assert net.export(path, given, precision=precision) == [path]
+    (warning,) = given.warnings
+    expected = f"`{path}` holds infinities or NaN in 2 parameters: `last.conv.weight`, `fc.bias`"
+    assert (warning.slug, warning.message) == ("not-finite", expected)
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    assert [name for name, array in stored.items() if not np.isfinite(array).all()] == ["last.conv.weight", "fc.bias"]
+
+
+def test_the_command_warns_of_what_is_not_finite(net, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    weights = drawn_weights(net.graph)
+    weights["fc.bias"][0] = np.nan
+    net.save_weights("w.safetensors", weights)
+    with pytest.raises(SystemExit) as end:
+        main(["export", "small.yaml", "--weights", "w.safetensors", "-o", "m.onnx"])
+    out, err = capsys.readouterr()
+    assert (end.value.code, out) == (0, "wrote m.onnx\n")
+    assert err.startswith("warning[not-finite]: `m.onnx` holds infinities or NaN in 1 parameter: `fc.bias`\n")
+
+
+def test_weights_of_a_file_are_copied_without_numpy(net, tmp_path):
+    """Its import takes as long as all else that the command does."""
+    net.save_weights(tmp_path / "w.safetensors", drawn_weights(net.graph))
+    arguments = ["export", "small.yaml", "--weights", "w.safetensors", "-o", "m.onnx"]
+    run_it = f"from cnnspec.cli import main\ntry: main({arguments})\nfinally: print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", f"import sys\n{run_it}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    modules = done.stdout.splitlines()[-1]
+    assert "'cnnspec.backends.onnx.exporter'" in modules
+    assert "'numpy'" not in modules
+    net.export(tmp_path / "n.onnx", net.load_weights(tmp_path / "w.safetensors"))
+    assert (tmp_path / "m.onnx").read_bytes() == (tmp_path / "n.onnx").read_bytes()
+
+
+def test_a_weight_file_that_is_cut_short_meanwhile(net, tmp_path):
+    file = tmp_path / "w.safetensors"
+    net.save_weights(file, drawn_weights(net.graph))
+    weights = net.load_weights(file)
+    os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(OSError, match="cut short"):
+        net.export(tmp_path / "m.onnx", weights)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small.yaml", "w.safetensors"]
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ def test_large_weights_lie_beside_the_model(net, weights, dtype, tmp_path):
     model = lower(net.graph, weights, dtype)
     whole, split = tmp_path / "whole.onnx", tmp_path / "split.onnx"
     total = sum(tensor.nbytes for tensor in model.tensors)
-    assert write_model(model, whole, limit=total) == [whole]
-    assert write_model(model, split, limit=total - 1) == [tmp_path / "split.onnx.data", split]
+    assert write_model(model, whole, limit=total).files == [whole]
+    assert write_model(model, split, limit=total - 1).files == [tmp_path / "split.onnx.data", split]
     onnx.checker.check_model(str(split), full_check=True)
     assert split.stat().st_size < 10_000
     agree(run(split), run(whole), 0)
@@ -108,6 +108,46 @@ def test_the_model_and_its_weights_are_replaced_together(net, weights, there, tm
     with pytest.raises(PermissionError):
         write_model(lower(net.graph, {key: 2 * array for key, array in weights.items()}), path, limit=0)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("model_too", [True, False])
+def test_old_weights_never_stay_beside_a_new_model(model_too, net, weights, tmp_path):
+    path = tmp_path / "m.onnx"
+    write_model(lower(net.graph, weights), path, limit=0)
+    if not model_too:
+        path.unlink()
+    other = {key: 2 * array for key, array in weights.items()}
+    write_model(lower(net.graph, other), path)
+    write_model(lower(net.graph, other), tmp_path / "whole.onnx")
+    assert {name: content == path.read_bytes() for name, content in contents(tmp_path).items()} == {
+        "m.onnx": True, "whole.onnx": True
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["m.onnx", "m.onnx.data"])
+def test_old_weights_stay_where_a_model_without_cannot_be_put(what, net, weights, tmp_path, monkeypatch):
+    path = tmp_path / "m.onnx"
+    write_model(lower(net.graph, weights), path, limit=0)
+    before = contents(tmp_path)
+    move = Path.replace
+
+    def replace(self, target):
+        if self.name == what or (target == path and what == "m.onnx"):
+            raise PermissionError(EPERM, "not here")
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(PermissionError):
+        write_model(lower(net.graph, {key: 2 * array for key, array in weights.items()}), path)
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_called_as_the_weights_is_left_alone(net, weights, tmp_path):
+    (tmp_path / "m.onnx.data" / "mine").mkdir(parents=True)
+    write_model(lower(net.graph, weights), tmp_path / "m.onnx")
+    with pytest.raises(IsADirectoryError):
+        write_model(lower(net.graph, weights), tmp_path / "m.onnx", limit=0)
+    assert {path.name for path in tmp_path.rglob("*")} == {"m.onnx", "m.onnx.data", "mine"}
 
 
 def test_arrays_of_any_layout_and_type_are_written_right(net, weights, tmp_path):

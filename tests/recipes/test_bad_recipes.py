@@ -108,6 +108,10 @@ BAD: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "schedule: {cosine: {until: 8, restarts: 2}}",
         [("recipe-conflict", "until")],
     ),
+    "restarts behind a warm-up": (
+        "schedule: {cosine: {warmup: 2, restarts: {every: 28}}}",
+        [("recipe-conflict", "28")],
+    ),
     "restarts": ("schedule: {cosine: {restarts: {every: 40}}}", [("recipe-conflict", "40")]),
     "late crop": ("augment: [flip, {random_crop: 40}]", [("recipe-conflict", "random_crop")]),
     "two crops": (

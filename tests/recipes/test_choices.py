@@ -219,6 +219,25 @@ def test_plain_values_stand_for_sections(load) -> None:
     assert (recipe.schedule.restarts.every, recipe.schedule.restarts.growth) == (3, 1)
 
 
+def test_one_place_says_which_weights_are_kept_and_which_come_back(load) -> None:
+    stop = "split: 0.2\nearly_stop: {monitor: validation_accuracy, min_delta: 0.1"
+    for text, files, restored in [
+        ("split: 0.2", {}, ""),
+        ("split: 0.2\ncheckpoints: {best: loss}", {"best": "loss"}, ""),
+        (stop + "}", {"best": "validation_accuracy"}, "best"),
+        (stop + ", restore_best: false}", {}, ""),
+        (stop + "}\ncheckpoints: {best: validation_accuracy}", {"best": "validation_accuracy"}, "best"),
+        (
+            stop + "}\ncheckpoints: {best: loss}",
+            {"best": "loss", "early_stop": "validation_accuracy"},
+            "early_stop",
+        ),
+        (stop + ", restore_best: false}\ncheckpoints: {best: loss}", {"best": "loss"}, ""),
+    ]:
+        recipe = load(text)
+        assert (recipe.best_files, recipe.restored_file) == (files, restored), text
+
+
 def test_every_section_is_taken(load) -> None:
     recipe = load(
         """\

@@ -2,14 +2,12 @@
 
 import gzip
 import hashlib
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from data_files import data_module, idx_bytes, numbers, write_idx
+from serving import Server
 
 from cnnspec.train.snippets import published as snippet
 from cnnspec.train.snippets.parts import DataError
@@ -19,43 +17,6 @@ pytest.importorskip("pooch")
 
 NAMES = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-
-
-class Server:
-    """A server on this machine: `change` is what it makes of a file, `asked` what it was asked for."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.asked = []
-        self.cut = False
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, self, directory=str(folder)))
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever)
-        self.thread.start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-class Handler(SimpleHTTPRequestHandler):
-    """Gives files, or the first half of them."""
-
-    def __init__(self, owner, *args, **options):
-        self.owner = owner
-        super().__init__(*args, **options)
-
-    def copyfile(self, source, target):
-        content = source.read()
-        target.write(content[: len(content) // 2] if self.owner.cut else content)
-
-    def do_GET(self):
-        self.owner.asked.append(self.path.strip("/"))
-        super().do_GET()
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from train_nets import small_net
 
 import cnnspec
-from cnnspec.backends.keras.specialise import specialise
 from cnnspec.backends.keras.train import train_source
 from cnnspec.lower.fold import fold
+from cnnspec.train.specialise import specialise
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 RECIPES = {
@@ -115,9 +115,9 @@ def test_linter_and_formatter_pass(tmp_path):
 
 def test_switches_are_settled():
     text = "def f():\n    if A:\n        a = 1\n        if not B:\n            b = 2\n    if B:\n        c = 3\n    if d:\n        e = 4"
-    assert specialise(text, {"A", "B"}, {"A"}) == "def f():\n    a = 1\n    b = 2\n    if d:\n        e = 4"
+    assert specialise(text, {"A": True, "B": False}) == "def f():\n    a = 1\n    b = 2\n    if d:\n        e = 4"
 
 
 def test_a_switch_has_no_else():
     with pytest.raises(ValueError, match="has an `else`"):
-        specialise("if A:\n    a = 1\nelse:\n    a = 2", {"A"}, set())
+        specialise("if A:\n    a = 1\nelse:\n    a = 2", {"A": False})

@@ -185,6 +185,8 @@ def test_hashes_know_pixels_and_shapes(tmp_path):
     assert image_hash(image) != image_hash(image[::-1])
 
     class Part:
+        threads = 3
+
         def __len__(self):
             return 600
 

@@ -1,7 +1,10 @@
 """A run from end to end: what is in its folder, how it goes on, and what stops it. The framework is NumPy."""
 
+import errno
+import fcntl
 import gzip
 import json
+import os
 import signal
 import struct
 from pathlib import Path
@@ -202,9 +205,98 @@ def test_a_killed_child(plain, monkeypatch, capfd):
     assert "going on in runs/plain-torch" in capfd.readouterr().out
 
 
-def test_two_do_not_train_one_run(done, capfd):
-    import fcntl
+def test_a_child_that_is_asked_to_end_before_it_listens(plain, monkeypatch, capfd):
+    monkeypatch.setattr(running, "train", lambda *arguments: -signal.SIGTERM)
+    assert command("train", "plain.yaml") == 130
+    assert "interrupted; nothing is left of it" in capfd.readouterr().err
+    assert list((plain / "runs").iterdir()) == []
 
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_end_before_there_is_a_child(plain, monkeypatch, capfd, number):
+    before = signal.getsignal(number)
+    monkeypatch.setattr(running, "train", lambda *arguments: os.kill(os.getpid(), number))
+    assert command("train", "plain.yaml") == 130
+    assert signal.getsignal(number) is before
+    assert capfd.readouterr().err == "interrupted\n"
+    assert list((plain / "runs").iterdir()) == []
+
+
+def test_a_full_disk_while_it_is_followed(plain, monkeypatch, capfd):
+    """The process that trains is ended, and the run can go on."""
+    from cnnspec.train.events import Events
+
+    def fail(self):
+        if any((self.run / "checkpoints").glob("step-*")):
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.folder / "events.out"))
+
+    follow = Events.follow
+    monkeypatch.setattr(Events, "follow", fail)
+    assert command("train", "plain.yaml", "--epochs", "200", "-o", "full") == 1
+    err = capfd.readouterr().err
+    assert "error: full/events/events.out: No space left on device\n" in err
+    assert "go on with: cnnspec train --resume -o full" in err
+    assert "Traceback" not in err
+    assert not (plain / "full" / "final.npz").exists()
+    monkeypatch.setattr(Events, "follow", follow)
+    with (plain / "full" / "run.json").open() as record:
+        fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody trains it any more
+
+
+def test_a_full_disk_at_the_end(plain, monkeypatch, capfd):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(running, "finish", fail)
+    assert command("train", "plain.yaml", "--epochs", "1", "-o", "full") == 1
+    assert "error: full: No space left on device\n" in capfd.readouterr().err
+    assert (plain / "full" / "final.npz").exists()
+
+
+def test_a_thread_of_tensorboard_prints_no_traceback(monkeypatch):
+    import threading
+
+    from cnnspec.train.events import raised_once
+
+    printed = []
+    monkeypatch.setattr(threading, "excepthook", lambda given: printed.append(given.exc_type))
+
+    def fail(error):
+        raise error
+
+    with raised_once():
+        for error in (OSError(errno.ENOSPC, "No space left on device"), ValueError("another")):
+            thread = threading.Thread(target=fail, args=(error,))
+            thread.start()
+            thread.join()
+    assert printed == [ValueError]
+
+
+def test_data_that_are_gone_when_training_ends(plain, monkeypatch, capfd):
+    draw = np.random.default_rng(0)
+    images, classes = draw.integers(0, 256, (300, 14, 14), np.uint8), np.arange(300) % 10
+    np.savez(plain / "mine.npz", x_train=images, y_train=classes)
+    real = running.train
+
+    def train(*arguments):
+        status = real(*arguments)
+        (plain / "mine.npz").rename(plain / "gone.npz")
+        return status
+
+    monkeypatch.setattr(running, "train", train)
+    assert command("train", "plain.yaml", "--epochs", "1", "--data", "mine.npz", "-o", "cut") == 1
+    err = capfd.readouterr().err
+    assert "[bad-data]" in err
+    assert "mine.npz" in err
+    assert "cnnspec train --resume -o cut" in err
+    assert "Traceback" not in err
+    monkeypatch.setattr(running, "train", real)
+    (plain / "gone.npz").rename(plain / "mine.npz")
+    assert command("train", "--resume", "-o", "cut") == 0
+    assert (plain / "cut" / "model.onnx").exists()
+
+
+def test_two_do_not_train_one_run(done, capfd):
     with (done.path / "run.json").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert command("train", "--resume", "-o", done.path) == 1

@@ -78,6 +78,17 @@ def test_a_run(trained):
     assert f"{evaluation.accuracy:.2%}" in done.stdout
 
 
+def test_a_device_that_there_is_not(trained, tmp_path):
+    _, backend, _ = trained
+    (tmp_path / "little.yaml").write_text(SPEC)
+    command = ["-m", "cnnspec", "train", "little.yaml", "--backend", backend, "-o", "run", "--device", "nonsense"]
+    done = run(*command, folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "error: --device nonsense: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_native_weights_are_the_canonical_ones(trained):
     folder, backend, _ = trained
     net = cnnspec.load(folder / "spec.yaml")

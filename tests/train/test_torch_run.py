@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +237,40 @@ def test_two_processes_have_the_loss_of_one(tmp_path):
     assert len(one) == 50
     assert one[-1] < one[0] / 2
     assert two == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_augment_as_one(tmp_path):
+    """And have other shares of a last batch; with mixup and a validation part, too."""
+    recipe = (
+        "optimizer: {sgd: 0.05, momentum: 0.9}, epochs: 10, batch_size: 16, split: 11, "
+        "augment: [{flip: horizontal}, {shift: 0.2}, {rotate: 10}, {brightness: 0.3}, {cutout: 3}, {mixup: 0.4}]"
+    )
+    folder = made(tmp_path, recipe, PLAIN, images=90)
+    train(folder, run="one")
+    port = str(20000 + (os.getpid() + 7) % 20000)
+    train(folder, run="two", launcher=("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port))
+    one, two = rows(folder, "one"), rows(folder, "two")
+    for figure in ("loss", "validation_loss"):
+        expected = [float(row[figure]) for row in one]
+        assert len(expected) == 10
+        assert [float(row[figure]) for row in two] == pytest.approx(expected, rel=1e-5)
+    assert [row["validation_accuracy"] for row in two] == [row["validation_accuracy"] for row in one]
+
+
+def test_averages_are_not_moved_by_steps_that_are_skipped(here):
+    """Gradients in 16 bits are too large for the scale at first, and the scaler skips steps until they are not."""
+    recipe = "optimizer: {sgd: 0.000001}, epochs: 25, batch_size: 25, ema: 0.5, precision: mixed_float16, checkpoints: {keep: all}"
+    folder = made(here, recipe, PLAIN.replace("preprocess: {scale: 1/255}\n", ""), images=25)
+    train_here(folder)
+    states = [state(folder, name=f"checkpoints/step-{i:09}.pt") for i in range(1, 26)]
+    skipped = [after["scaler"]["scale"] < before["scaler"]["scale"] for before, after in pairwise(states)]
+    assert 0 < sum(skipped) < 24
+    for skip, (before, after) in zip(skipped, pairwise(states), strict=True):
+        moved = int(after["average"]["n_averaged"] - before["average"]["n_averaged"])
+        assert moved == (not skip)
+    start = next(i for i, each in enumerate(states) if each["average"]["n_averaged"] == 1)
+    torch.testing.assert_close(states[start]["average"]["module.fc.bias"], states[start]["model"]["fc.bias"])
 
 
 def test_averages_are_what_is_kept(here):

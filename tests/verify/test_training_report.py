@@ -68,15 +68,6 @@ def at(step, name, change):
 
 
 @pytest.fixture
-def install(monkeypatch):
-    def install(*found):
-        points = [*found, SimpleNamespace(name="reference", load=lambda: REFERENCE)]
-        monkeypatch.setattr("cnnspec.lower.backend.entry_points", lambda group: points)
-
-    return install
-
-
-@pytest.fixture
 def spec(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(SPEC + TRAIN)

@@ -13,6 +13,7 @@ from cnnspec.backends.reference import BACKEND as REFERENCE
 from cnnspec.cli import main
 from cnnspec.lower.backend import MissingDependency
 from cnnspec.verify.run import PRECISIONS
+from cnnspec.weights.mapping import Given
 
 SPEC = """\
 cnnspec: 1
@@ -81,17 +82,6 @@ class FakeCode(Fake):
                     y = np.random.default_rng(len(node.path + name)).normal(size=param.shape)
                     found[f"{node.path}.{name}"] = self.change_gradient(f"{node.path}.{name}", y)
         return found
-
-
-@pytest.fixture
-def install(monkeypatch):
-    """Makes these backends, and the reference, the ones that are installed."""
-
-    def install(*found):
-        points = [*found, SimpleNamespace(name="reference", load=lambda: REFERENCE)]
-        monkeypatch.setattr("cnnspec.lower.backend.entry_points", lambda group: points)
-
-    return install
 
 
 @pytest.fixture
@@ -227,8 +217,11 @@ def test_weights_that_are_not_finite_agree_with_nothing(spec, install):
     net = cnnspec.load(spec)
     weights = dict(net.weights(0))
     weights["shortcut.bias"] = np.full_like(weights["shortcut.bias"], np.nan)
-    first = net.verify(weights).checks[0].first
+    given = Given(weights, {})
+    first = net.verify(given).checks[0].first
     assert (first.name, first.problem) == ("shortcut", "the reference itself is not finite")
+    (warning,) = given.warnings
+    assert warning.message == "what was given holds infinities or NaN in 1 parameter: `shortcut.bias`"
 
 
 def test_weights_must_be_the_networks(spec, install):

@@ -93,7 +93,15 @@ def test_a_warning_is_shown(run: Run) -> None:
     save_file(arrays, "nan.safetensors")
     code, out, err = run("-o", "v.safetensors", "--from", "nan.safetensors")
     assert (code, out) == (0, "wrote v.safetensors\n")
-    assert err.startswith("warning[not-finite]: `v.safetensors` holds infinities or NaN: `fc.bias`\n")
+    assert err.startswith("warning[not-finite]: `v.safetensors` holds infinities or NaN in 1 parameter: `fc.bias`\n")
+
+
+def test_what_is_taken_off_is_said(run: Run) -> None:
+    run("-o", "w.safetensors")
+    save_file({f"module.{key}": array for key, array in load_file("w.safetensors").items()}, "ddp.safetensors")
+    code, out, err = run("-o", "v.safetensors", "--from", "torchvision:ddp.safetensors")
+    assert (code, out) == (0, "wrote v.safetensors\n")
+    assert err.startswith("warning[unwrapped-weights]: `ddp.safetensors` is read without `module.` before its names\n")
 
 
 @pytest.mark.parametrize(

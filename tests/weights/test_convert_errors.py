@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import zipfile
+from argparse import Namespace
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -145,6 +146,110 @@ def test_cut_short(name: str, graph: Graph, tmp_path: Path) -> None:
     for end in (len(content) // 3, len(content) - 30):
         whole.write_bytes(content[:end])
         error(graph, format, whole)
+
+
+@pytest.mark.parametrize("name", ["whole.pth", "whole.keras"])
+def test_a_flipped_bit_is_seen(name: str, graph: Graph, tmp_path: Path) -> None:
+    """PyTorch itself reads on: no checksum of its archives is compared."""
+    format = "torchvision" if name.endswith(".pth") else "keras"
+    pytest.importorskip("torch" if format == "torchvision" else "h5py")
+    file = tmp_path / name
+    if format == "keras":
+        write_foreign(graph, format, tmp_path / "a.weights.h5", arrays(graph))
+        keras_archive(file, (tmp_path / "a.weights.h5").read_bytes())
+    else:
+        write_foreign(graph, format, file, arrays(graph))
+    content = bytearray(file.read_bytes())
+    content[content.index(np.full(160, 0.5, np.float32).tobytes()) + 100] ^= 1
+    file.write_bytes(content)
+    assert "is damaged" in error(graph, format, file)
+
+
+def test_an_archive_without_checksums_is_read(graph: Graph, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.serialization.set_crc32_options(False)
+    try:
+        write_foreign(graph, "torchvision", tmp_path / "a.pth", arrays(graph))
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with read_foreign(graph, "torchvision", tmp_path / "a.pth") as weights:
+        assert weights["fc.bias"].tolist() == [0.5] * 5
+
+
+def test_parts_that_overlap(graph: Graph, tmp_path: Path) -> None:
+    """A small archive may not take long to be compared."""
+    torch = pytest.importorskip("torch")
+    torch.save({"a": torch.zeros(9999)}, tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "a.pth", "a") as archive:
+        archive.filelist += archive.filelist * 20
+        archive.writestr("last", "")
+    assert "is damaged: its parts overlap" in error(graph, "torchvision", tmp_path / "a.pth")
+
+
+# --- what training scripts put around weights
+
+WRAPPERS: dict[str, tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = {
+    "parallel": (lambda s: {f"module.{k}": v for k, v in s.items()}, "without `module.` before its names"),
+    "compiled": (
+        lambda s: {f"module._orig_mod.{k}": v for k, v in s.items()}, "without `module._orig_mod.` before its names"
+    ),
+    "averaged": (
+        lambda s: {"model_ema": {"n_averaged": s["fc.bias"][0], **{f"module.{k}": v for k, v in s.items()}}},
+        "as the checkpoint that it is, of which `model_ema` is used and without `module.` before its names",
+    ),
+    "torchvision's script": (
+        lambda s: {"model": s, "optimizer": {"state": {}}, "epoch": 3, "args": Namespace(lr=0.1)},
+        "as the checkpoint that it is, of which `model` is used",
+    ),
+    "timm's script": (
+        lambda s: {"epoch": 3, "arch": "small", "state_dict": s, "metric": 0.5, "args": Namespace(device="cpu")},
+        "as the checkpoint that it is, of which `state_dict` is used",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_what_a_script_put_around_weights_is_taken_off(name: str, graph: Graph, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    wrap, text = WRAPPERS[name]
+    torch.save(wrap({k: torch.from_numpy(v) for k, v in arrays(graph).items()}), file := tmp_path / "a.pth")
+    with read_foreign(graph, "torchvision", file) as weights:
+        assert {key: weights[key].tobytes() for key in weights} == {k: v.tobytes() for k, v in arrays(graph).items()}
+    (warning,) = weights.warnings
+    assert (warning.slug, warning.message) == ("unwrapped-weights", f"`{file}` is read {text}")
+
+
+def test_a_plain_file_is_read_without_a_word(graph: Graph, tmp_path: Path) -> None:
+    write_foreign(graph, "torchvision", tmp_path / "a.safetensors", arrays(graph))
+    with read_foreign(graph, "torchvision", tmp_path / "a.safetensors") as weights:
+        assert weights.warnings == []
+
+
+def test_layers_may_be_called_as_a_wrapper_is(tmp_path: Path) -> None:
+    text = SPEC.replace("layers: ", "blocks: {part: {layers: ").replace(
+        "}]\n", "}]}}\nlayers: [{part: null, name: module}]\n"
+    )
+    (tmp_path / "small.yaml").write_text(text)
+    graph = cnnspec.load(tmp_path / "small.yaml").graph
+    assert all(key.startswith("module.") for key in contract(graph))
+    write_foreign(graph, "torchvision", tmp_path / "a.safetensors", arrays(graph))
+    with read_foreign(graph, "torchvision", tmp_path / "a.safetensors") as weights:
+        assert weights.warnings == []
+
+
+def test_of_several_state_dicts_none_is_chosen(graph: Graph, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    state = {k: torch.from_numpy(v) for k, v in arrays(graph).items()}
+    torch.save({"model": state, "model_ema": state}, tmp_path / "a.pth")
+    message = error(graph, "torchvision", tmp_path / "a.pth")
+    assert "holds several state dicts: `model`, `model_ema`" in message
+
+
+def test_one_name_without_the_prefix_keeps_it_on_all(graph: Graph, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({f"module.{k}": v for k, v in arrays(graph).items()} | {"x": np.zeros(1)}, tmp_path / "a.safetensors")
+    assert "5 left over: `x`, `module." in error(graph, "torchvision", tmp_path / "a.safetensors", "foreign-weights")
 
 
 # --- Keras's files that mean harm

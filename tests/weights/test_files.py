@@ -251,7 +251,7 @@ def test_what_is_not_finite_is_written_with_a_warning(load: Load, path: Path, va
     bias = np.array([0.0, value, 1.0])
     (warning,) = net.save_weights(path, dict(net.weights()) | {"fc.bias": bias})
     assert (warning.slug, warning.severity) == ("not-finite", "warning")
-    assert warning.message.endswith("holds infinities or NaN: `fc.bias`")
+    assert warning.message.endswith("holds infinities or NaN in 1 parameter: `fc.bias`")
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(net.load_weights(path)["fc.bias"], bias.astype(np.float32))
 

@@ -7,6 +7,8 @@ import pytest
 
 import cnnspec
 from cnnspec.api import Net
+from cnnspec.diagnostics import Report
+from cnnspec.weights.published import Published, find
 
 NETWORKS = cnnspec.zoo()
 REPLACING = ("small_similar", "large_similar", "large_different")
@@ -113,6 +115,19 @@ def test_boundaries(name: str) -> None:
     ends = [max(n.index for n in net.graph.nodes if below(n.path, [root])) for root in section.boundaries]
     assert ends == sorted(set(ends))
     assert section.cases["large_similar"].freeze_through in section.boundaries
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if cnnspec.load(name).published])
+def test_published_weights(name: str) -> None:
+    """A network as it stands takes what is published for it, and so does every case, whatever its classes are."""
+    for entry in cnnspec.load(name).published:
+        assert takes(cnnspec.load(name), entry) != bool(entry.without)
+        for transfer in CASES:
+            assert takes(case(name, transfer), entry) != (bool(entry.without) and transfer != "small_different")
+
+
+def takes(net: Net, entry: Published) -> bool:
+    return find(entry.publisher, entry.name, net.graph, Report()) is not None
 
 
 HAND = [  # weights and biases that train with ten classes

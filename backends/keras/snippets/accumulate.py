@@ -1,4 +1,5 @@
-"""Steps that take several batches."""
+# ruff: noqa: F821
+"""Steps that take several batches; `LATE` is settled as in the loop that trains."""
 
 import keras
 
@@ -27,7 +28,10 @@ class Accumulated:
         self.gather.build(variables)
 
     def apply(self, grads, trainable_variables=None):
-        pairs = zip(grads, self.gather.sums, strict=True)
+        sums = self.gather.sums
+        if LATE:
+            sums = [sums[self._get_variable_index(v)] for v in trainable_variables]
+        pairs = zip(grads, sums, strict=True)
         grads = [grad + device_part(gathered) for grad, gathered in pairs]
         super().apply(grads, trainable_variables)
 

@@ -1,5 +1,6 @@
 """Several devices, each with its share of every batch: TensorFlow alone has this."""
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import keras
@@ -31,8 +32,13 @@ class Mirrored(keras.Model):
 
 def placed(devices: str) -> AbstractContextManager:
     """Where training takes place: on one device, on several with commas, anywhere."""
-    if "," in devices:
-        import tensorflow as tf
+    try:
+        if "," in devices:
+            import tensorflow as tf
 
-        return tf.distribute.MirroredStrategy(devices.split(",")).scope()
+            return tf.distribute.MirroredStrategy(devices.split(",")).scope()
+        with keras.device(devices) if devices else nullcontext():
+            keras.ops.zeros(1)  # where there is no such device it fails
+    except Exception as error:  # noqa: BLE001 - each framework has its own
+        sys.exit(f"error: --device {devices}: {error}")
     return keras.device(devices) if devices else nullcontext()

@@ -19,20 +19,18 @@ import numpy as np
 from data import CLASSES, Data, DataError, Part, batches, load_data
 from tqdm import tqdm
 
-from cnnspec.backends.keras.snippets.arguments import arguments
 from cnnspec.backends.keras.snippets.devices import placed
+from cnnspec.backends.keras.snippets.features import frozen_features, head_of
+from cnnspec.backends.keras.snippets.layers import unfreeze
 from cnnspec.backends.keras.snippets.state import (
     load_newest,
     save,
     save_weights,
 )
+from cnnspec.train.snippets.arguments import arguments
 from cnnspec.train.snippets.class_weights import balanced
 from cnnspec.train.snippets.groups import groups_of
-from cnnspec.train.snippets.records import (
-    checkpoints,
-    replacing,
-    write_table,
-)
+from cnnspec.train.snippets.records import replacing, write_table
 from cnnspec.train.snippets.tables import class_rows, confusion_rows
 
 
@@ -97,11 +95,15 @@ def evaluate(model: keras.Model, part: Part, batch_size: int) -> dict[str, float
     """Means over the images of a part, with the network as in inference."""
     sums: Counter[str] = Counter()
     for images, labels in batches(part, batch_size):
+        if not len(images):  # none of them can be read
+            continue
         if ONE_HOT:
             labels = targets(labels)
         means = model.test_on_batch(images, labels, return_dict=True)
         sums.update({name: means[name] * len(images) for name in FIGURES})
         sums["images"] += len(images)
+    if not sums["images"]:
+        raise DataError("no image of the validation part can be read")
     return {f"validation_{name}": sums[name] / sums["images"] for name in FIGURES}
 
 
@@ -123,9 +125,10 @@ def count_taken(model: keras.Model, part: Part, batch_size: int) -> np.ndarray:
 
 def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
     """Train from the start or from a checkpoint; returns the exit status."""
-    signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):  # the step in hand is finished first
-        signal.signal(number, lambda number, _: signals.append(number))
+    if CACHES:
+        whole = model
+        if not args.no_features:
+            model = head_of(whole)
     if not ACCUMULATES:
         steps = math.ceil(len(data.train) / args.batch_size)  # in an epoch
     if ACCUMULATES:
@@ -145,29 +148,46 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
     folder, size = args.run / "checkpoints", [len(data.train), args.batch_size]
     folder.mkdir(parents=True, exist_ok=True)
     at = SimpleNamespace(size=size, step=0, seconds=0.0, sums=Counter(), rows=[])
-    if checkpoints(folder):
+    if any(folder.glob("step-*")):
         if not args.resume:
             sys.exit(f"error: {folder} is not empty: `--resume` continues that run")
-        vars(at).update(load_newest(folder, model))
+        vars(at).update(load_newest(folder, whole if CACHES else model))
         at.sums = Counter(at.sums)
         if WATCHES:
             for name, state in at.watchers.items():
                 watchers[name].load_state_dict(state)
     if at.size != size:
         sys.exit(f"error: {folder} is of other data or batches: {at.size}")
+    if CACHES:
+        if TABLES:
+            images = data
+        if not args.no_features:
+            data, said = frozen_features(whole, data, args)
+            print(said)
 
     def checkpoint() -> None:
         if WATCHES:
             at.watchers = {name: each.state_dict() for name, each in watchers.items()}
-        save(folder / f"step-{at.step:09}.npz", model, vars(at))
+        if CACHES:
+            save(folder / f"step-{at.step:09}.npz", whole, vars(at))
+        if not CACHES:
+            save(folder / f"step-{at.step:09}.npz", model, vars(at))
         if KEEPS:
-            for old in checkpoints(folder)[KEEP:]:
+            for old in sorted(folder.glob("step-*"))[:-KEEP]:
                 old.unlink()
 
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):  # the step in hand is finished first
+        signal.signal(number, lambda number, _: signals.append(number))
     for epoch in range(at.step // steps, args.epochs):
         if STOPS:
             if watchers["early_stop"].waited >= PATIENCE:
                 break
+        if LATE:
+            if not ACCUMULATES:
+                unfreeze(epoch + 1, model)
+            if ACCUMULATES:
+                unfreeze(epoch + 1, model, gather)
         began = time.perf_counter() - at.seconds
         done = at.step % steps
         if not ACCUMULATES:
@@ -208,15 +228,15 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
                     row |= evaluate(network, data.validation, args.batch_size)
                 if not HEADS:
                     row |= evaluate(model, data.validation, args.batch_size)
-        if BEST:
-            if watchers["best"].improves(row):
-                save_weights(args.run / "best.weights.h5", model)
+        if SAVES:
+            for name in BEST_FILES:
+                if watchers[f"{name}_epoch"].improves(row):
+                    if CACHES:
+                        save_weights(args.run / f"{name}.weights.h5", whole)
+                    if not CACHES:
+                        save_weights(args.run / f"{name}.weights.h5", model)
         if STOPS:
-            if not RESTORES:
-                watchers["early_stop"].improves(row)
-            if RESTORES:
-                if watchers["early_stop"].improves(row):
-                    save_weights(args.run / RESTORED, model)
+            watchers["early_stop"].improves(row)
         if EMA:
             model.set_weights(weights)
         if PLATEAU:
@@ -234,8 +254,14 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             return 130
     if EMA:
         use_averages(model)
+    if CACHES:
+        model = whole
+        if TABLES:
+            data = images
+            if HEADS:
+                network = keras.Model(model.inputs, model.outputs[0])
     if RESTORES:
-        model.load_weights(args.run / RESTORED)
+        model.load_weights(args.run / f"{RESTORED}.weights.h5")
     if not SAVES:
         with replacing(args.run / "final.weights.h5") as path:  # without the optimiser
             keras.Model(model.inputs, model.outputs).save_weights(path)
@@ -269,7 +295,6 @@ def main() -> None:
                 model = make_model(args, balanced(data.train.labels, len(CLASSES)))
             if not BALANCED:
                 model = make_model(args)
-            status = train(model, data, args)
+            sys.exit(train(model, data, args))
     except (DataError, OSError) as error:
         sys.exit(f"error: {error}")
-    sys.exit(status)

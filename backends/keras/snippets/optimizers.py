@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 # What a generated file has not: an option's lines are there where the recipe has it on.
-AMSGRAD = CENTERED = MOMENTUM = NESTEROV = True
+AMSGRAD = CENTERED = LATE = MOMENTUM = NESTEROV = True
 
 
 class Sgd(keras.optimizers.SGD):
@@ -25,7 +25,10 @@ class Adam(keras.optimizers.Adam):
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         m, v = self._momentums[index], self._velocities[index]
-        step = ops.cast(self.iterations + 1, variable.dtype)
+        if not LATE:
+            step = ops.cast(self.iterations + 1, variable.dtype)
+        if LATE:
+            step = ops.convert_to_tensor(self.counts[index])
         self.assign_add(m, (gradient - m) * (1 - self.beta_1))
         self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
         if AMSGRAD:
@@ -73,7 +76,10 @@ class Adamax(keras.optimizers.Adamax):
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         m, largest = self._m[index], self._u[index]
-        step = ops.cast(self.iterations + 1, variable.dtype)
+        if not LATE:
+            step = ops.cast(self.iterations + 1, variable.dtype)
+        if LATE:
+            step = ops.convert_to_tensor(self.counts[index])
         self.assign_add(m, (gradient - m) * (1 - self.beta_1))
         size = ops.abs(gradient) + self.epsilon
         self.assign(largest, ops.maximum(self.beta_2 * largest, size))
@@ -101,7 +107,10 @@ class Nadam(keras.optimizers.Adam):
         index = self._get_variable_index(variable)
         m, v = self._momentums[index], self._velocities[index]
         product = self.products[index]
-        step = ops.cast(self.iterations + 1, variable.dtype)
+        if not LATE:
+            step = ops.cast(self.iterations + 1, variable.dtype)
+        if LATE:
+            step = ops.convert_to_tensor(self.counts[index])
         now, then = self.momentum(step), self.momentum(step + 1)
         self.assign(product, product * now)
         self.assign_add(m, (gradient - m) * (1 - self.beta_1))

@@ -1,12 +1,27 @@
 """One process, or several that `torchrun` started."""
 
 import os
+import sys
 
 import torch
 import torch.distributed as dist
 
 RANK = int(os.environ.get("RANK", "0"))  # torchrun sets these
 WORLD = int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def join(name: str) -> torch.device:
+    """Meet the other processes, if there are any; returns this one's device."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if WORLD > 1 and device.type == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.empty(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        sys.exit(f"error: --device {name}: {str(error).splitlines()[0]}")
+    if WORLD > 1:
+        dist.init_process_group()
+    return device
 
 
 def add_up(numbers: torch.Tensor) -> torch.Tensor:

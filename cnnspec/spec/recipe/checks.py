@@ -17,6 +17,7 @@ from cnnspec.spec.recipe.augment import (
     RandomResizedCrop,
     Saturation,
 )
+from cnnspec.spec.recipe.data import Fold
 from cnnspec.spec.recipe.initializer import Orthogonal
 from cnnspec.spec.recipe.model import Recipe
 from cnnspec.spec.recipe.optimizer import Sgd
@@ -30,6 +31,7 @@ def check_sections(recipe: Recipe, spec: Spec, report: Report) -> None:
     checks = _Checks(recipe, report)
     checks.optimizer()
     checks.schedule()
+    checks.split()
     if isinstance(spec.input, Maps):
         checks.augment(spec.input)
     checks.metrics()
@@ -77,7 +79,8 @@ class _Checks:
             self._curve(schedule)
         if isinstance(schedule, Cosine) and schedule.restarts:
             path = ("schedule", "restarts", "every")
-            self._before_end("the first restart", schedule.restarts.every, path)
+            start = schedule.warmup.epochs if schedule.warmup else 0  # rounds begin when it ends
+            self._before_end("the first restart", start + schedule.restarts.every, path)
 
     def _warmup(self, warmup: Warmup) -> None:
         if warmup.epochs >= self.recipe.epochs:
@@ -110,14 +113,21 @@ class _Checks:
             message = "with `restarts` the cosine goes on to the end of training"
             self._conflict(message, path, key=True, other=("schedule", "restarts"))
 
-    def _before_end(self, what: str, time: int, path: Path) -> None:
+    def _before_end(self, what: str, time: float, path: Path) -> None:
         if time >= self.recipe.epochs:
-            self._late(f"{what} after {time} epochs never comes", path)
+            self._late(f"{what} after {time:g} epochs never comes", path)
 
     def _late(self, what: str, path: Path) -> None:
         self._conflict(f"{what}: training ends after {self.recipe.epochs}", path, other=("epochs",))
 
     # ---- images
+
+    def split(self) -> None:
+        """The fold is one of those that there are."""
+        split = self.recipe.split
+        if isinstance(split, Fold) and split.fold > split.folds:
+            message = f"there is no fold {split.fold} of {split.folds}: they count from 1"
+            self._conflict(message, ("split", "fold"), other=("split", "folds"))
 
     def augment(self, size: Maps) -> None:
         """The order of the steps, and what they need of the images."""
@@ -160,7 +170,7 @@ class _Checks:
                     recipe.span(*path),
                     help=did_you_mean(name.replace("val_", "validation_", 1), known),
                 )
-            elif name.startswith("validation_") and not recipe.split and not recipe.data.validates:
+            elif name.startswith("validation_") and not recipe.validates:
                 self._conflict(
                     f"`{name}` needs images to validate on",
                     path,

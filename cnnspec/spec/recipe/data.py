@@ -6,12 +6,15 @@ manifest), their order is that of the spec's `labels`, or else alphabetical. Pat
 in which training runs. Files that cannot be read as images are named and left out.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
+from cnnspec.ops.fields import Count
 from cnnspec.spec.recipe.fields import HeldOut, Whole
-from cnnspec.spec.tagged import OneOf, Section, Tagged
+from cnnspec.spec.tagged import OneOf, Section, Strict, Tagged, problems
 
 Path = Annotated[str, Field(min_length=1, description="A path.")]
 
@@ -162,3 +165,45 @@ class Split(Section):
     validation: HeldOut
     stratified: bool = True
     seed: Whole = 0
+
+
+class Fold(Strict):
+    """`folds` parts of equal size, of which number `fold`, from 1, is held out: one run of a cross-validation.
+
+    Every image is in one part, and the parts have equally many of each class, or one more. Images that the
+    data have to validate on are dealt out with those to train on. The parts depend on `seed` alone, not on the
+    recipe's, so that the runs for all of them validate on every image once. `cnnspec train --folds` makes these
+    runs.
+    """
+
+    folds: Annotated[int, Field(ge=2, le=1000, description="A whole number of at least 2.")]
+    fold: Count
+    seed: Whole = 0
+
+
+class _Held:
+    """Marks `Split | Fold`: a fold where one of its keys is written."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_held)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        for section in (Split, Fold):
+            section.model_rebuild()
+        return {"anyOf": [handler(section.__pydantic_core_schema__) for section in (Split, Fold)]}
+
+
+def _held(value: Any) -> Split | Fold:
+    if isinstance(value, Split | Fold):
+        return value
+    if not isinstance(value, dict) or value.keys().isdisjoint(("folds", "fold")):
+        return Split.model_validate(value)
+    known = list(Fold.model_fields)
+    if beside := [key for key in value if key not in known]:
+        raise problems(
+            [("unknown_option", (key,), {"name": key[:60], "owner": "folds", "known": known}) for key in beside]
+        )
+    return Fold.model_validate(value)
+
+
+HeldOutImages = Annotated[Split | Fold, _Held()]

@@ -8,7 +8,7 @@ from cnnspec.diagnostics import Span
 from cnnspec.ops.fields import Count, Fraction, Positive
 from cnnspec.source import Node
 from cnnspec.spec.recipe.augment import Augmentation
-from cnnspec.spec.recipe.data import Data, Sample, Split
+from cnnspec.spec.recipe.data import Data, HeldOutImages, Sample
 from cnnspec.spec.recipe.fields import ClassWeights, NonNegative, Share, Whole
 from cnnspec.spec.recipe.initializer import Initializers
 from cnnspec.spec.recipe.optimizer import Optimizer
@@ -194,7 +194,7 @@ class Recipe(Strict):
     cite: str = ""
     description: str = ""
     data: Data = Field(default_factory=Sample)
-    split: Split | None = None
+    split: HeldOutImages | None = None
     augment: list[Augmentation] = Field(default=[])
     initializers: Initializers = Field(default_factory=Initializers)
     optimizer: Optimizer
@@ -212,6 +212,31 @@ class Recipe(Strict):
     seed: Whole = 0
 
     _node: Node | None = PrivateAttr(default=None)
+
+    @property
+    def validates(self) -> bool:
+        """Whether images are held out to validate on, or come with the data."""
+        return self.split is not None or self.data.validates
+
+    @property
+    def best_files(self) -> dict[str, str]:
+        """The monitors whose best epochs' weights are kept, by the name of the file.
+
+        Every improvement counts here, however small: `min_delta` says when to stop, not which epoch was the best.
+        """
+        early, kept = self.early_stop, self.checkpoints.best
+        files = {"best": kept} if kept else {}
+        if early and early.restore_best:
+            files["best" if kept in (None, early.monitor) else "early_stop"] = early.monitor
+        return files
+
+    @property
+    def restored_file(self) -> str:
+        """The one of `best_files` that training ends with; none if it ends with its last weights."""
+        early = self.early_stop
+        if early is None or not early.restore_best:
+            return ""
+        return next(name for name, monitor in self.best_files.items() if monitor == early.monitor)
 
     def span(self, *path: str | int, key: bool = False) -> Span:
         """Where an option is written, or as much of the way to it as is written; with `key`, its key."""

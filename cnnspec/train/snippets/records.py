@@ -25,8 +25,3 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([*rows[:1], *(row.values() for row in rows)])
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the newest first."""
-    return sorted(folder.glob("step-*"), reverse=True)

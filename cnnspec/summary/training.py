@@ -1,0 +1,66 @@
+"""What a transfer case does with each layer: whether it trains, from when on, at which rate, and what it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from cnnspec.graph import Graph
+from cnnspec.infer import LayerCost
+
+
+class Training(NamedTuple):
+    """How a layer trains. `start` is the epoch, counted from 1, in which it begins to, None for one that never does.
+
+    `factor` is what the rate is multiplied by; one that is `new` does not take its weights from a file.
+    """
+
+    start: int | None
+    factor: float
+    new: bool
+
+    def __str__(self) -> str:
+        if self.start is None:
+            return "frozen"
+        rate = f"rate × {self.factor:g}" if self.factor != 1 else ""
+        epoch = f"from epoch {self.start}" if self.start > 1 else ""
+        return ", ".join(filter(None, ("new" if self.new else "", epoch, rate))) or "trains"
+
+
+def training(graph: Graph, path: str) -> Training:
+    """How the layer at a path trains."""
+    start = graph.starts.get(path) if path in graph.frozen else 1
+    new = graph.transfer is not None and graph.transfer.starts_anew(path)
+    return Training(start, graph.factors.get(path, 1.0), new)
+
+
+def training_of(graph: Graph, layers: Iterable[LayerCost]) -> str:
+    """The same of several layers in words, of those that have parameters."""
+    return "; ".join(dict.fromkeys(str(training(graph, layer.node.path)) for layer in layers if layer.params))
+
+
+def counted(graph: Graph, layers: Iterable[LayerCost]) -> dict[str, Any]:
+    """How many weights of the network in inference train, never do, and are new; running statistics are none.
+
+    `from_epoch` has those that train later, by the epoch.
+    """
+    trains = frozen = new = 0
+    late: dict[int, int] = {}
+    for layer in layers:
+        if layer.training_only:
+            continue
+        weights = sum(param.size for param in layer.node.params.values() if param.trainable)
+        how = training(graph, layer.node.path)
+        if how.start is None:
+            frozen += weights
+            continue
+        trains += weights
+        new += weights if how.new else 0
+        if how.start > 1:
+            late[how.start] = late.get(how.start, 0) + weights
+    return {
+        "trains": trains,
+        "frozen": frozen,
+        "new": new,
+        "from_epoch": {str(epoch): late[epoch] for epoch in sorted(late)},
+    }

@@ -1,0 +1,45 @@
+"""Whether training goes on from features: what frozen layers make of images, computed once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnnspec.lower.cut import Cut, find_cut
+from cnnspec.lower.fold import fold
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cnnspec.graph import Graph
+    from cnnspec.lower.program import Program
+    from cnnspec.spec.recipe.model import Recipe
+
+
+def feature_cut(graph: Graph, recipe: Recipe, program: Program | None = None) -> Cut | str:
+    """Behind what the features are taken that training goes on from, or why there are none.
+
+    An image must be the same in every epoch, or its features are not.
+    """
+    if not graph.frozen:
+        return "nothing is frozen"
+    if recipe.augment:
+        kinds = ", ".join(dict.fromkeys(step.kind for step in recipe.augment))
+        return f"the recipe augments the images: {kinds}"
+    return find_cut(program or fold(graph))
+
+
+def features_options(graph: Graph, recipe: Recipe, features: Path | bool) -> list[str]:
+    """Options of `train.py`, which has them where there is a cut: a folder for features, or False for none at all."""
+    if features is True or isinstance(feature_cut(graph, recipe), str):
+        return []
+    return ["--no-features"] if features is False else ["--features", str(features)]
+
+
+def features_line(graph: Graph, recipe: Recipe) -> str | None:
+    """What to say of features under a transfer case that freezes layers; None under others."""
+    if graph.transfer is None or not graph.frozen:
+        return None
+    found = feature_cut(graph, recipe)
+    if isinstance(found, str):
+        return f"features are computed anew in each epoch: {found}"
+    return f"features of {found.name}, up to which all stays frozen, are computed once"

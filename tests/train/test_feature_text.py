@@ -1,0 +1,101 @@
+"""The text of files that train from features: what it looks like, and that tools for Python have nothing against it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from feature_nets import AUX, RECIPE, SPEC
+
+import cnnspec
+from cnnspec.train.generate import build_files
+from cnnspec.train.specialise import specialise
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+EVERYTHING = (
+    "ema: 0.9, gradient_accumulation: 2, metrics: [accuracy, per_class, confusion_matrix], "
+    "loss: {cross_entropy: {class_weights: balanced}}, checkpoints: {best: validation_accuracy}"
+)
+FOLDERS = "{image_folder: {train: images, channels: convert}}"
+VARIANTS = {
+    "plain": ("small_similar", SPEC, "sample", "epochs: 2"),
+    "bfloat16": ("small_different", SPEC, "sample", "precision: mixed_bfloat16, metrics: [accuracy, per_class]"),
+    "float16": ("large_similar", SPEC, FOLDERS, "precision: mixed_float16"),
+    "heads": ("small_similar", SPEC.replace("transfer:", AUX + "transfer:", 1), FOLDERS, EVERYTHING),
+}
+
+
+def built(folder, variant, backend):
+    case, spec, data, more = VARIANTS[variant]
+    recipe = RECIPE.replace(", epochs: 2", "" if "epochs" in more else ", epochs: 2")
+    path = folder / "tiny.yaml"
+    spec = spec.replace("channels: 2", "channels: 3")
+    path.write_text(f"{spec}train: {{{recipe}, split: 0.2, data: {data}, {more}}}\n")
+    net = cnnspec.load(str(path), transfer=case)
+    path.unlink()
+    return {
+        name: content.decode()
+        for name, content in build_files(net.graph, backend, net.recipe).items()
+        if name.endswith(".py")
+    }
+
+
+def test_network(snapshot):
+    """Two methods, one behind the other; heads of training belong to the second."""
+    net = cnnspec.load("googlenet", transfer="small_similar", params={"classes": 10})
+    snapshot(GOLDEN / "googlenet_small_similar_torch.txt", net.source("torch"))
+
+
+@pytest.mark.parametrize("backend", ["torch", "keras"])
+def test_training(backend, snapshot, tmp_path):
+    snapshot(GOLDEN / f"features_{backend}_train.txt", built(tmp_path, "plain", backend)["train.py"])
+
+
+def test_data(snapshot, tmp_path):
+    """The same for both."""
+    made = [built(tmp_path, "plain", backend)["data.py"] for backend in ("torch", "keras")]
+    assert made[0] == made[1]
+    text = made[0]
+    snapshot(GOLDEN / "features_data.txt", text[text.index("def batches(") :])
+    for name in ("class Features(Part)", "class Numbered(Part)", "def hash_arrays", "def keep("):
+        assert name in text
+    assert "hash_files" not in text
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg16", "googlenet"])
+@pytest.mark.parametrize("case", ["", "large_different", "large_similar"])
+def test_nothing_of_it_is_printed_elsewhere(name, case):
+    net = cnnspec.load(name, transfer=case)
+    for backend in ("torch", "keras"):
+        for file, content in build_files(net.graph, backend, net.recipe).items():
+            if file.endswith(".py"):
+                text = content.decode().lower()
+                assert not [word for word in ("features", "cut =") if word in text], (backend, file)
+
+
+@pytest.mark.parametrize("backend", ["torch", "keras"])
+def test_tools_have_nothing_to_say(backend, tmp_path):
+    for variant in VARIANTS:
+        files = built(tmp_path, variant, backend)
+        (tmp_path / variant).mkdir()
+        for name, text in files.items():
+            assert "cnnspec" not in text.replace('os_cache("cnnspec")', "")
+            (tmp_path / variant / name).write_text(text)
+        for command in (["check", "--extend-select", "I"], ["format", "--diff"]):
+            passes(tmp_path / variant, "ruff", *command, "--isolated", ".")
+    if backend == "torch":
+        pytest.importorskip("torch")
+        options = ("--config-file=", "--ignore-missing-imports", "--follow-imports=silent")
+        for variant in VARIANTS:
+            passes(tmp_path / variant, "mypy", *options, "--cache-dir", str(tmp_path / "cache"), "data.py", "train.py")
+
+
+def passes(folder, *command):
+    done = subprocess.run([sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, folder.name + done.stdout + done.stderr
+
+
+def test_a_switch_that_chooses_between_values():
+    text = "f(a if A else b, c if not A else d)\nif A:\n    g('é', x if B else y)\nz = p if q else r"
+    assert specialise(text, {"A": True, "B": False}) == "f(a, d)\ng('é', y)\nz = p if q else r"
+    assert specialise(text, {"A": False, "B": False}) == "f(b, c)\nz = p if q else r"
