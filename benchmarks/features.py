@@ -28,8 +28,9 @@ preprocess: {resize: null, crop: null}
 train:
   data: {npz: {file: images.npz, fit: stretch, channels: convert}}
   optimizer: {sgd: 0.001, momentum: 0.9}
-  batch_size: 32
+  batch_size: 64
   epochs: 3
+  augment: null
   checkpoints: {every: 100, keep: 1}
 """
 LEAST = 20

@@ -9,11 +9,12 @@ print(net.summary())
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnspec.api import Net, check, load, schema, zoo
+    from cnnspec.api import Net, check, ensemble, load, schema, zoo
     from cnnspec.diagnostics import Diagnostic, SpecError
+    from cnnspec.train.folds import Folds
     from cnnspec.train.run import Run, Stopped
 
-__all__ = ["Diagnostic", "Net", "Run", "SpecError", "Stopped", "check", "load", "schema", "zoo"]
+__all__ = ["Diagnostic", "Folds", "Net", "Run", "SpecError", "Stopped", "check", "ensemble", "load", "schema", "zoo"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,6 +23,8 @@ def __getattr__(name: str) -> Any:
 
     if name in ("Diagnostic", "SpecError"):
         return getattr(importlib.import_module("cnnspec.diagnostics"), name)
+    if name == "Folds":
+        return getattr(importlib.import_module("cnnspec.train.folds"), name)
     if name in ("Run", "Stopped"):
         return getattr(importlib.import_module("cnnspec.train.run"), name)
     if name in __all__:

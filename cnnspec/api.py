@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
 from cnnspec.diagnostics import Diagnostic, Report, Source, Span, SpecError
 from cnnspec.graph import Graph, build_graph, check_cases
@@ -13,16 +14,33 @@ from cnnspec.spec.locate import DEFAULT, find
 from cnnspec.spec.locate import zoo as zoo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from os import PathLike
 
     from cnnspec.spec.document import Spec
     from cnnspec.spec.recipe import Recipe
     from cnnspec.summary import Summary
+    from cnnspec.train.folds import Folds
     from cnnspec.train.run import Run
     from cnnspec.verify import Verification
     from cnnspec.weights.mapping import Weights
     from cnnspec.weights.published import Published
+
+    WeightsOrFile: TypeAlias = Mapping[str, Any] | str | PathLike[str]
+
+
+class TrainOptions(TypedDict, total=False):
+    """What `Net.train` takes besides a folder, as `cnnspec train` does."""
+
+    backend: str
+    data: str | PathLike[str] | None
+    recipe: str
+    weights: str | PathLike[str] | None
+    epochs: int | None
+    batch_size: int | None
+    seed: int | None
+    device: str
+    features: str | PathLike[str] | bool
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -63,12 +81,12 @@ class Net:
     def source(self, backend: str) -> str:
         """The network's code for `torch` or `keras`: the text of `model.py`. No framework is imported.
 
-        Raises `SpecError` where the backend lacks an op, `KeyError` where there is no such backend.
+        Raises `SpecError` where the backend lacks an op, `ValueError` where it prints no code, or there is none.
         """
-        from cnnspec.lower.backend import backends, check_support
+        from cnnspec.lower.backend import check_support, code_backend
         from cnnspec.lower.fold import fold
 
-        found = backends()[backend].load()
+        found = code_backend(backend)
         report = Report()
         check_support(self.graph, backend, found.kinds, report)
         report.raise_errors()
@@ -94,10 +112,21 @@ class Net:
         found = self._recipe(recipe)
         return features_line(self.graph, found) if found else None
 
+    @overload
+    def train(
+        self, folder: str | PathLike[str] | None = None, *, folds: None = None, **options: Unpack[TrainOptions]
+    ) -> Run: ...
+
+    @overload
+    def train(
+        self, folder: str | PathLike[str] | None = None, *, folds: int, **options: Unpack[TrainOptions]
+    ) -> Folds: ...
+
     def train(
         self,
         folder: str | PathLike[str] | None = None,
         *,
+        folds: int | None = None,
         backend: str = "torch",
         data: str | PathLike[str] | None = None,
         recipe: str = "",
@@ -107,41 +136,46 @@ class Net:
         seed: int | None = None,
         device: str = "",
         features: str | PathLike[str] | bool = True,
-    ) -> Run:
+    ) -> Run | Folds:
         """Train in a new `folder`, by default the next free `runs/NAME-BACKEND`, as `cnnspec train` does.
 
-        `features` names a folder for what frozen layers make of images; with False it is not kept.
+        `features` names a folder for what frozen layers make of images; with False it is not kept. With `folds` it is a
+        cross-validation, a run for every fold, from 2 to 1,000.
 
-        Returns the run, with its figures, weights and ONNX file. Raises `SpecError` for what is wrong with any input,
-        `MissingDependency` without the framework, `Stopped` where training ends before its end.
+        Returns the run, with its figures, weights and ONNX file, or the folds, with their runs, mean and deviation.
+        Raises `SpecError` for what is wrong with any input, `MissingDependency` without the framework, `Stopped` where
+        training ends before its end.
         """
-        from cnnspec.train.run import start
         from cnnspec.train.settle import Choices
 
         numbers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-        run, _ = start(
-            self.graph,
-            self.case,
-            backend=backend,
-            folder=None if folder is None else Path(folder),
-            choices=Choices(recipe, "" if data is None else str(data), numbers),
-            weights=None if weights is None else str(weights),
-            device=device,
-            features=features if isinstance(features, bool) else Path(features),
-        )
-        return run
+        options: dict[str, Any] = {
+            "backend": backend,
+            "folder": None if folder is None else Path(folder),
+            "choices": Choices(recipe, "" if data is None else str(data), numbers),
+            "weights": None if weights is None else str(weights),
+            "device": device,
+            "features": features if isinstance(features, bool) else Path(features),
+        }
+        if folds is None:
+            from cnnspec.train.run import start
 
-    def build(self, backend: str, weights: Mapping[str, Any] | None = None) -> Any:
+            return start(self.graph, self.case, **options)[0]
+        from cnnspec.train.folds import train_folds
+
+        return train_folds(self.graph, self.case, folds=folds, **options)[0]
+
+    def build(self, backend: str, weights: WeightsOrFile | None = None) -> Any:
         """The live model, an `nn.Module` for `torch`, a `keras.Model` for `keras`: what the text of `source` makes.
 
-        With `weights` they are loaded; without, the model starts as its framework starts it. Raises what `source`
-        raises, and `MissingDependency` where the framework is not installed.
+        With `weights`, arrays or what `load_weights` takes, they are loaded; without, the model starts as its framework
+        starts it. Raises what `source` raises, and `MissingDependency` where the framework is not installed.
         """
         from cnnspec.lower.backend import backend as find_backend
         from cnnspec.lower.fold import fold
 
         self.source(backend)  # says what is wrong before a framework is imported
-        return find_backend(backend).build(fold(self.graph), weights)
+        return find_backend(backend).build(fold(self.graph), None if weights is None else self._given(weights))
 
     def weights(self, seed: int | None = None) -> Weights:
         """What the parameters start from, by the recipe's initialisers; its seed (0 without one) unless one is given.
@@ -162,12 +196,12 @@ class Net:
 
         return published(self.spec)
 
-    def suited(self, weights: Mapping[str, Any]) -> Net:
+    def suited(self, weights: WeightsOrFile) -> Net:
         """The network with the preprocessing and labels that belong to published weights; a warning says so.
 
         Other weights leave it as it is. `export` and `train` need not be told.
         """
-        origin: dict[str, str] = getattr(weights, "origin", {})
+        origin: dict[str, str] = getattr(self._given(weights), "origin", {})
         if "from" not in origin:
             return self
         from cnnspec.weights.published import suited
@@ -199,22 +233,27 @@ class Net:
         assert weights is not None, "what was not read is an error"
         return weights
 
-    def save_weights(self, file: str | PathLike[str], weights: Mapping[str, Any]) -> list[Diagnostic]:
+    def _given(self, weights: WeightsOrFile) -> Mapping[str, Any]:
+        """Weights as they are given, or as `load_weights` finds them where a file or a name is."""
+        return weights if isinstance(weights, Mapping) else self.load_weights(weights)
+
+    def save_weights(self, file: str | PathLike[str], weights: WeightsOrFile) -> list[Diagnostic]:
         """Write weights to a canonical file, or to one of another project: `torchvision:FILE`, `keras:FILE`.
 
+        `weights` are arrays by parameter, or what `load_weights` takes.
         Returns warnings. Raises `SpecError` where these are not the network's weights.
         """
         from cnnspec.weights.places import Place, save
 
         report = Report()
-        save(Place.of(str(file)), weights, self.graph, report)
+        save(Place.of(str(file)), self._given(weights), self.graph, report)
         report.raise_errors()
         return report.sorted()
 
     def export(
         self,
         file: str | PathLike[str],
-        weights: Mapping[str, Any],
+        weights: WeightsOrFile,
         *,
         precision: Literal["fp32", "fp16"] = "fp32",
         preprocess: bool = False,
@@ -223,15 +262,16 @@ class Net:
         """Write an ONNX file, and beside it `file`.data where the weights are beyond 2 GB; returns what was written.
 
         With `preprocess` it takes uint8 images (batch, height, width, channels), with `probabilities` it gives these
-        instead of logits. Of published weights it has the preprocessing and the labels. Infinities and NaN in the
+        instead of logits. `weights` are arrays by parameter, or what `load_weights` takes. Of published weights it has the preprocessing and the labels. Infinities and NaN in the
         weights are written, and `weights.warnings` then says so. Raises `SpecError` where these are not the network's
         weights, or it cannot be exported.
         """
         from cnnspec.lower.backend import own_backend
 
+        given = self._given(weights)
         written: list[Path] = own_backend("onnx").export(
-            self.suited(weights).graph,
-            weights,
+            self.suited(given).graph,
+            given,
             file,
             case=self.case,
             precision=precision,
@@ -242,7 +282,7 @@ class Net:
 
     def verify(
         self,
-        weights: Mapping[str, Any] | None = None,
+        weights: WeightsOrFile | None = None,
         *,
         seed: int = 0,
         backends: Sequence[str] | None = None,
@@ -267,7 +307,8 @@ class Net:
             default = chosen or self._recipe("standard")
             assert default, "the zoo has this recipe"
             training = plan(default, chosen is not None, self.graph, train_steps)
-        return verify(self.graph, weights, seed=seed, only=backends, training=training)
+        given = None if weights is None else self._given(weights)
+        return verify(self.graph, given, seed=seed, only=backends, training=training)
 
     def __repr__(self) -> str:
         return f"<cnnspec.Net {self.name}: {self.graph.input.shape}, {len(self.graph.nodes)} layers>"
@@ -308,6 +349,17 @@ def _check(spec: str, report: Report) -> None:
         from cnnspec.graph.recipe import check_recipe  # imports all of a recipe's models
 
         check_recipe(recipe, graph, report)
+
+
+def ensemble(runs: Sequence[str | PathLike[str]], file: str | PathLike[str]) -> list[Path]:
+    """Write an ONNX file that gives the mean of the probabilities of several networks; returns what was written.
+
+    Each of `runs` is the folder of a run, a folder of folds, or an ONNX file of cnnspec. Raises `SpecError` where they
+    cannot be averaged.
+    """
+    from cnnspec.train.ensemble import ensemble
+
+    return ensemble([Path(run) for run in runs], Path(file)).files
 
 
 def start_project(network: str, folder: str | PathLike[str] = ".") -> Path:

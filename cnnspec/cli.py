@@ -247,6 +247,9 @@ def train(
     no_features: Annotated[
         bool, typer.Option("--no-features", help="Have frozen layers compute in every epoch.")
     ] = False,
+    folds: Annotated[
+        int | None, typer.Option("--folds", metavar="K", min=2, max=1000, help="Cross-validate: a run for each fold.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with RUN, or with the spec's newest run.")] = False,
     set_: SetOption = None,
 ) -> None:
@@ -258,8 +261,9 @@ def train(
     from pathlib import Path
 
     from cnnspec.api import load
+    from cnnspec.train.folds import Folds, going_on, train_folds
     from cnnspec.train.process import handled
-    from cnnspec.train.run import Stopped, resumed, start
+    from cnnspec.train.run import Stopped, start
     from cnnspec.train.settle import Choices
 
     numbers = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
@@ -267,6 +271,7 @@ def train(
     kept = Path(features) if features else not no_features
     if resume:
         others = {"data": data, "recipe": recipe, "weights": weights, "transfer": transfer, "set": set_, **numbers}
+        others["folds"] = folds
         fixed = [f"--{n.replace('_', '-')}" for n, value in others.items() if value not in (None, "", [])]
         if fixed:
             raise typer.BadParameter("a run goes on as it was begun, without these", param_hint=", ".join(fixed))
@@ -274,30 +279,37 @@ def train(
         with handled(_interrupt):
             if resume:
                 name = None if output and spec is None else load(spec or _DEFAULT_SPEC).name
-                run = resumed(name, kind, Path(output) if output else None)
+                run = going_on(name, kind, Path(output) if output else None)
                 print(f"going on in {run.path}", flush=True)
-                made = run.resume(device=device or "", features=kept)
+                if isinstance(run, Folds):
+                    text = run.to_text(run.resume(device=device or "", features=kept))
+                else:
+                    text = run.resume(device=device or "", features=kept).to_text(run.path)
             else:
                 net = load(spec or _DEFAULT_SPEC, transfer=_case(transfer), params=_settings(set_ or []))
                 if net.warnings:
                     _complain(net.warnings)
-                run, made = start(
-                    net.graph,
-                    net.case,
-                    backend=kind or "torch",
-                    folder=Path(output) if output else None,
-                    choices=Choices(recipe or "", data or "", numbers),
-                    weights=weights,
-                    device=device or "",
-                    features=kept,
-                )
+                options: dict[str, Any] = {
+                    "backend": kind or "torch",
+                    "folder": Path(output) if output else None,
+                    "choices": Choices(recipe or "", data or "", numbers),
+                    "weights": weights,
+                    "device": device or "",
+                    "features": kept,
+                }
+                if folds:
+                    several, skipped = train_folds(net.graph, net.case, folds=folds, **options)
+                    text = several.to_text(skipped)
+                else:
+                    single, made = start(net.graph, net.case, **options)
+                    text = made.to_text(single.path)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise typer.Exit(130) from None
     except Stopped as error:
         print(f"{'' if error.status == 130 else 'error: '}{error}", file=sys.stderr)
         raise typer.Exit(error.status) from None
-    print(made.to_text(run.path))
+    print(text)
 
 
 @app.command()
@@ -327,6 +339,32 @@ def evaluate(
     sys.stdout.flush()
     for warning in found.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+@app.command()
+def ensemble(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Runs, folders of folds, ONNX files.", show_default=False)
+    ],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="M.onnx", help="The file to write.", show_default=False)
+    ] = None,
+) -> None:
+    """Make one ONNX file of several runs, which gives the mean of their probabilities."""
+    from pathlib import Path
+
+    from cnnspec.train.ensemble import ensemble as make_ensemble
+
+    if not output:
+        raise typer.BadParameter("it is needed: the file to write", param_hint="-o")
+    made = make_ensemble([Path(run) for run in runs], Path(output))
+    if made.warnings:
+        _complain(made.warnings)
+    print(f"averaged {len(made.members)} networks")
+    for member in made.unknown:
+        print(f"(nothing says which images {member} was trained on)")
+    for file in made.files:
+        print(f"wrote {file}")
 
 
 @app.command()
@@ -508,11 +546,11 @@ def predict(
     for image, guesses, error in classifier.predict(images, top):
         if error:
             failed = True
-            print(f"error: {image}: {error}", file=sys.stderr)
+            print(f"error: {printable(f'{image}: {error}')}", file=sys.stderr)
         elif format is ListFormat.json:
             print(json.dumps({"image": image, "top": [asdict(guess) for guess in guesses]}, ensure_ascii=False))
         else:
-            print(image)
+            print(printable(image))
             for rank, guess in enumerate(guesses, 1):
                 print(f"{rank:>4}  {guess.probability:7.2%}  {printable(guess.label)}")
     if failed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from cnnspec.graph import Graph
 from cnnspec.lower.backend import Precision, Weights
 
 if TYPE_CHECKING:  # what runs files is imported by what runs them
+    from cnnspec.backends.onnx.files import Written
     from cnnspec.backends.onnx.predict import Classifier, Provider
     from cnnspec.backends.onnx.runner import OnnxRunner
     from cnnspec.backends.onnx.scorer import Scorer
@@ -26,6 +27,12 @@ class _Backend:
 
     export = staticmethod(export)
     """Writing a file needs none of the packages."""
+
+    def ensemble(self, members: Sequence[Path], path: Path) -> Written:
+        """Exported files as one, which gives the mean of their probabilities; it needs none of the packages either."""
+        from cnnspec.backends.onnx.ensemble import ensemble
+
+        return ensemble(members, path)
 
     def runner(self, graph: Graph, weights: Weights, precision: Precision) -> OnnxRunner:
         """The inference graph with `weights`, ready to run."""

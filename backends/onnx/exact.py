@@ -69,7 +69,8 @@ def _lrn(layer: Layer) -> str:
 def _batch_norm(layer: Layer) -> str:
     import numpy as np
 
-    scale = 1 / np.sqrt(layer.load("running_var") + layer.attrs["epsilon"])
+    with np.errstate(all="ignore"):  # what is not finite is seen where it is compared
+        scale = 1 / np.sqrt(layer.load("running_var") + layer.attrs["epsilon"])
     scale = scale if (weight := layer.load("weight")) is None else scale * weight
     shape = (-1, *[1] * (len(layer.shape) - 1))
     centred = layer.emit("Sub", layer.x, layer.param("running_mean", *shape[1:]))

@@ -58,7 +58,9 @@ def export(
         preprocess=preprocess,
         probabilities=probabilities,
     )
-    model.metadata = describe(graph.spec, case, own.origin, graph.outputs[0].node.shape.channels)
+    main = graph.outputs[0].node
+    between = main.probabilities and main.shape.channels == 1 and len(graph.spec.labels or ()) == 2
+    model.metadata = describe(graph.spec, case, own.origin, 2 if between else main.shape.channels)
     model.producer_version = model.metadata[VERSION]
     try:
         written = write_model(model, path, limit)

@@ -27,7 +27,7 @@ def lower(
     """The network without heads for training, computed in `dtype`; a half-precision one still takes and gives float32.
 
     Every kind must be in the table. `preprocess` puts the spec's preprocessing in front, `probabilities` a softmax
-    behind the main output. `weights` are read when the model is written.
+    behind the main output, unless it ends in one or in a sigmoid. `weights` are read when the model is written.
     """
     return _Lowering(graph.inference(), weights, dtype).run(preprocess, probabilities)
 
@@ -50,25 +50,26 @@ class _Lowering:
     def run(self, preprocess: bool, probabilities: bool) -> Model:
         results = self.results(probabilities)
         self.names |= {INPUT, IMAGE, *results}
+        main = self.graph.outputs[0]
+        behind = main if probabilities and not main.node.probabilities else None  # what a softmax is put behind
         wanted: dict[int, str] = {}  # the outputs that a layer computes under their own names
         if self.outside == self.dtype:
             for output, name in zip(self.graph.outputs, results, strict=True):
-                if name != PROBABILITIES or output.node.canonical().kind == "softmax":
+                if output is not behind:
                     wanted.setdefault(output.node.index, name)
         self.values[self.graph.input.index] = self.input(preprocess)
         for node in self.graph.nodes:
             value = self.layer(node, wanted.get(node.index))
             self.values[node.index] = self.model.values[node.path] = value
         for output, name in zip(self.graph.outputs, results, strict=True):
-            self.output(output.node, name)
+            self.output(output.node, name, softmax=output is behind)
         return self.model
 
     def results(self, probabilities: bool) -> list[str]:
         """The outputs' names: the heads have their own, with a number behind it where it means something else."""
         main, *heads = self.graph.outputs
-        softmax = main.node.canonical().kind == "softmax"
         logits = LOGITS if isinstance(main.node.shape, Vector) else MAPS
-        names = [PROBABILITIES if probabilities or softmax else logits]
+        names = [PROBABILITIES if probabilities or main.node.probabilities else logits]
         emitter = Emitter(self.model, {INPUT, IMAGE, *names, *(head.name for head in heads)}, self.dtype, "")
         for head in heads:
             taken = head.name in (INPUT, IMAGE, *names)
@@ -114,14 +115,14 @@ class _Lowering:
         self.model.nodes[-1] = last._replace(name=path or last.name, output=name)
         return name
 
-    def output(self, node: Node, name: str) -> None:
+    def output(self, node: Node, name: str, *, softmax: bool) -> None:
         """Add an output, and before it what stands between the layer and its result."""
         value = self.values[node.index]
         if value != name:
             emitter = Emitter(self.model, self.names, self.outside, name)
             if self.outside != self.dtype:
                 value = self.cast(value, self.outside, name)
-            if name == PROBABILITIES and node.canonical().kind != "softmax":
+            if softmax:
                 value = emitter.emit("Softmax", value, axis=1)
             elif self.outside == self.dtype:  # a second output of one layer
                 value = emitter.emit("Identity", value)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from cnnspec.spec.document import Spec
     from cnnspec.spec.sections import PreprocessSection
 
-VERSION, SPEC, SHA256, TRANSFER, PREPROCESS, LABELS = (
-    f"cnnspec.{key}" for key in ("version", "spec", "spec_sha256", "transfer", "preprocess", "labels")
+VERSION, SPEC, SHA256, TRANSFER, PREPROCESS, LABELS, MEMBERS = (
+    f"cnnspec.{key}" for key in ("version", "spec", "spec_sha256", "transfer", "preprocess", "labels", "members")
 )
 
 

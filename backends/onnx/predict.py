@@ -67,8 +67,12 @@ class Classifier:
         if len(result.shape) != 2:
             refuse("bad-model", f"`{model}` gives maps and no classes", model)
         labels, classes = self.description.labels, result.shape[1]
+        self.single = between_two(result)
+        if self.single:
+            labels, classes = two_labels(labels), 2
         if labels is not None and len(labels) != classes:
             refuse("bad-model", f"`{model}` has {len(labels)} labels for {classes} classes", model)
+        self.labels = labels
         self.input, self.output = given.name, result.name
         self.own = given.type == "tensor(uint8)"
         _, *axes = given.shape
@@ -93,7 +97,7 @@ class Classifier:
         except Exception as error:  # the runtime's own types: an image that preprocessing inside the model cannot take
             reason = str(error).partition("\n")[0]
             raise BadImage(f"the model cannot take its {image.height}×{image.width} pixels: {reason}") from error
-        values = scores[0].astype(np.float64)
+        values = (two_classes(scores) if self.single else scores)[0].astype(np.float64)
         if self.output != PROBABILITIES:
             with np.errstate(invalid="ignore"):  # of infinities, seen below
                 values = np.exp(values - values.max())
@@ -101,8 +105,25 @@ class Classifier:
         if not np.isfinite(values).all():
             raise BadImage("what the network gives is not finite")
         best = np.argsort(-values, kind="stable")[:top]
-        labels = self.description.labels
+        labels = self.labels
         return [Guess(int(i), labels[i] if labels else f"class {i}", float(values[i])) for i in best]
+
+
+def between_two(output: Any) -> bool:
+    """Whether an output of a session is one probability between two classes, that of class 1."""
+    return bool(output.name == PROBABILITIES and list(output.shape[1:]) == [1])
+
+
+def two_classes(scores: Any) -> Any:
+    """The probabilities of both classes, where that of class 1 is given."""
+    import numpy as np
+
+    return np.concatenate([1 - scores, scores], axis=1)
+
+
+def two_labels(labels: list[str] | None) -> list[str] | None:
+    """The names of both classes; one name alone is that of class 1."""
+    return [f"not {labels[0]}", labels[0]] if labels and len(labels) == 1 else labels
 
 
 def check_packages(provider: Provider) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnspec.backends.onnx.lowering import PROBABILITIES
 from cnnspec.backends.onnx.metadata import LABELS, SPEC
-from cnnspec.backends.onnx.predict import check_packages, refuse, session
+from cnnspec.backends.onnx.predict import between_two, check_packages, refuse, session, two_classes, two_labels
 
 _FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 _CHANNELS = (1, 3, 4)
@@ -45,10 +45,14 @@ class Scorer:
         self.channels = channels
         self.size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
         self.batch = given.shape[0] if isinstance(given.shape[0], int) else None
-        self.classes: int = result.shape[1]
+        self._single = between_two(result)
+        self.classes: int = 2 if self._single else result.shape[1]
         self._input, self._output = given.name, result.name
         self._dtype = "uint8" if self.takes_bytes else _FLOATS[given.type]
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        if self.classes == 1 and not self.spec:
+            help = f"one that is the probability of class 1 is called `{PROBABILITIES}`"
+            refuse("bad-model", f"`{model}` gives one score, and not one for each class", model, help)
 
     @property
     def spec(self) -> str:
@@ -64,6 +68,8 @@ class Scorer:
             labels = json.loads(self.metadata.get(LABELS, "null"))
         except ValueError:
             return None
+        if self._single and isinstance(labels, list):
+            labels = two_labels(labels)
         return labels if isinstance(labels, list) and len(labels) == self.classes else None
 
     def log_probabilities(self, images: Any) -> Any:
@@ -80,6 +86,7 @@ class Scorer:
             (scores,) = self._session.run([self._output], {self._input: filled})
             found.append(scores[: len(piece)])
         scores = np.concatenate(found).astype(np.float64)
+        scores = two_classes(scores) if self._single else scores
         sums = scores.sum(axis=1)
         if self._output == PROBABILITIES or (scores.min() >= 0 and np.allclose(sums, 1, atol=1e-3)):
             return np.log(np.maximum(scores, 1e-30))

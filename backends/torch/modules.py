@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
-from cnnspec.backends.torch.table import REQUIRED, Lowered, by_hand, construct, ends, in_torch_order, lower, torch_order
+from cnnspec.backends.torch.table import (
+    REQUIRED,
+    Lowered,
+    by_hand,
+    construct,
+    ends,
+    in_torch_order,
+    lower,
+    operand,
+    torch_order,
+)
 from cnnspec.expr import Conditional, Const, Expr, Ref, Value, variables
 from cnnspec.lower import program as p
 from cnnspec.lower.program import Definition, Layer, Op, Program
@@ -18,10 +30,12 @@ from cnnspec.lower.python import (
     assigned,
     call,
     camel,
+    flat,
     identifier,
     lines,
     literal,
     named,
+    returned,
     text,
 )
 from cnnspec.lower.symbols import ONE, ZERO, binary, const, mentions, ref, simplify
@@ -231,13 +245,15 @@ class Modules:
             return None
         if any(list(variables(expr)) for op in layer.ops[1:] for expr in printed(op)):
             return None
+        signature: tuple[Code, ...] = ("self", "x: torch.Tensor")
         y: Code = "super().forward(x)"
+        if main.module == "nn.ConvTranspose2d":
+            signature += ("output_size: list[int] | None = None",)
+            y = call("super().forward", "x", "output_size")
         for at, low in enumerate(rest, 1):
             y = compute(layer, at, low, [y], text, "")
-        body = f"({main.module}):\n    def forward(self, x: torch.Tensor) -> torch.Tensor:\n"
-        body += "\n".join(
-            lines(Group(f"return {y.open}", y.items, y.close) if isinstance(y, Group) else f"return {y}", 8)
-        )
+        head = Group("def forward(", signature, ") -> torch.Tensor:")
+        body = "\n".join([f"({main.module}):", *lines(head, 4), *lines(returned(y), 8)])
         if body not in self.fused:
             self.fused[body] = identifier("".join(_word(op) for op in layer.ops), self.taken)
             self.taken.add(self.fused[body])
@@ -384,10 +400,8 @@ def compute(
 ) -> Code:
     """The result of one of a layer's ops; of a ReLU that `writes_over` its input in any case."""
     if writes_over or in_place(layer, at):
-        (x,) = inputs
-        if isinstance(x, Group):
-            return Group(x.open, x.items, f"{x.close}.relu_()")
-        return f"({x}).relu_()" if " " in x else f"{x}.relu_()"
+        x = operand(inputs[0])
+        return replace(x, close=f"{x.close}.relu_()") if isinstance(x, Group) else f"{flat(x)}.relu_()"
     return low.compute(inputs, text, module)
 
 
@@ -437,12 +451,8 @@ def _expressions(step: Layer | p.Call, modules: Modules) -> Iterator[Expr]:
 
 
 def _comprehension(item: Code, variable: str, start: str, stop: str) -> Code:
-    tail = f" for {variable} in range({start}{stop})]"
-    if isinstance(item, str):
-        return f"*[{item}{tail}"
-    used = any(variable in piece for piece in [*map(str, item.items)])
-    name = variable if used else "_"
-    return Group(f"*[{item.open}", item.items, f"{item.close} for {name} in range({start}{stop})]")
+    name = variable if re.search(rf"\b{variable}\b", flat(item)) else "_"
+    return Group("*[", (item, f"for {name} in range({start}{stop})"), "]", commas=False)
 
 
 def _outer(step: p.Step) -> list[p.Tensor]:
@@ -479,7 +489,8 @@ def _parameters(layers: list[Layer]) -> list[_Parameter]:
             unique = name if name not in names else f"{str(lower(op).module).rpartition('.')[2].lower()}_{name}"
             names.add(unique)
             usual = any(isinstance(e, Const) and repr(e.value) == repr(default) for e in exprs)
-            kind = annotation(value for layer in layers for value in _values(layer.ops[at], name))
+            values = (_values(e, layer.ops[at], name) for e, layer in zip(exprs, layers, strict=True))
+            kind = annotation(chain.from_iterable(values))
             found[key] = _Parameter(unique, kind, default if usual else REQUIRED, [(at, number)])
     return sorted(found.values(), key=lambda parameter: parameter.default is not REQUIRED)
 
@@ -487,9 +498,12 @@ def _parameters(layers: list[Layer]) -> list[_Parameter]:
 _CHANNELS = ("in_channels", "channels", "filters", "units", "groups")
 
 
-def _values(op: Op, name: str) -> tuple[Value, ...]:
-    attr = {"padding": "pads" if "pads" in op.values else "crop", "eps": "epsilon"}.get(name, name)
-    return op.values.get(attr, (0,))
+def _values(expr: Expr, op: Op, name: str) -> tuple[Value, ...]:
+    """What an argument of an op comes to; padding that is done by hand is none."""
+    if isinstance(expr, Const):
+        return (expr.value,)
+    others = {"padding": "pads" if "pads" in op.values else "crop", "eps": "epsilon", "scale_factor": "factor"}
+    return op.values.get(others.get(name, name), (0,))
 
 
 def _edges(program: Program) -> set[tuple[Definition, str]]:

@@ -23,7 +23,19 @@ from cnnspec.lower.cut import METHODS, find_cut
 from cnnspec.lower.files import model_file
 from cnnspec.lower.fold import fold
 from cnnspec.lower.program import Definition, Layer, Path, Program, Tensor, Unprintable
-from cnnspec.lower.python import Code, assigned, call, flat, fstring, identifier, lines, quoted, returned, text
+from cnnspec.lower.python import (
+    WIDTH,
+    Code,
+    assigned,
+    call,
+    flat,
+    fstring,
+    identifier,
+    lines,
+    quoted,
+    returned,
+    text,
+)
 from cnnspec.lower.symbols import const
 from cnnspec.lower.used import used
 
@@ -52,10 +64,18 @@ def _source(program: Program) -> str:
     main = ["\n".join(modules.class_text(made)) for made in layer_classes]
     main += ["\n".join(body) for body in bodies]
     called = _names_in("\n".join(main))
-    parts = [HELPERS[name].rstrip() for name in modules.helpers]
+    parts = [HELPERS[name].rstrip() for name in _with_what_they_need(modules.helpers)]
     parts += [f"class {name}{body}" for body, name in modules.fused.items() if name in called]
     parts += main
     return model_file(program.title, _imports("\n".join(parts)), parts)
+
+
+def _with_what_they_need(helpers: Iterable[str]) -> list[str]:
+    """Helpers, each once and behind those that its own text names."""
+    found: dict[str, None] = {}
+    for name in helpers:
+        found |= dict.fromkeys([*sorted(_names_in(HELPERS[name]) & HELPERS.keys()), name])
+    return list(found)
 
 
 def _imports(code: str) -> list[str]:
@@ -265,10 +285,10 @@ class _Class:
             self.write(assigned(name, code))
             self.result = (len(self.body), name, code) if not self.indent else None
 
-    def nest(self, tensor: Tensor, code: Code) -> None:
-        """Leave a value to the one expression that reads it."""
+    def nest(self, tensor: Tensor, code: Code, room: int = WIDTH) -> None:
+        """Leave a value to the one expression that reads it, if that is readable and there is room."""
         once = self.totals is None or self.totals.get(tensor, 0) == 1
-        if once and len(flat(code)) < 60:
+        if once and len(flat(code)) < min(60, room):
             self.nested[tensor] = code
             self.waiting[tensor] = self.recent
             for name in self.recent:  # nobody may write over them before the expression is printed
@@ -327,10 +347,12 @@ class _Class:
                 if code is not None:
                     self.give(step.output, code)
             case p.Branches():
+                room = WIDTH - 4 * self.indent - len("        return ")
                 for branch in step.branches:
                     code = self.sequence(branch, path + branch.path)
                     if code is not None and branch.steps:
-                        self.nest(branch.output, code)
+                        self.nest(branch.output, code, room if len(step.branches) == 2 else WIDTH)
+                    room -= len(flat(self.nested.get(branch.output, "x"))) + len(" + ")
                 self.give(step.output, self.layer(step.merge, path))
             case p.Residual():
                 self.residual(step, path)

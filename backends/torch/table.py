@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnspec.expr import Binary, Conditional, Const, Expr, Ref, Value
 from cnnspec.lower.program import Op, Unprintable
-from cnnspec.lower.python import Code, Group, call, flat, literal, named
+from cnnspec.lower.python import Code, Group, Infix, call, flat, literal, named
 from cnnspec.lower.symbols import binary, const
 from cnnspec.ops import Maps, Vector
 
@@ -396,19 +396,14 @@ def _function(module: str, function: str, **args: tuple[str, Value]) -> Callable
 # --- layout and arithmetic -------------------------------------------------------------------------------------------
 
 
-def _method(template: str, module: str = "", args: Sequence[Arg] = ()) -> Callable[[Op], Lowered]:
-    """An op without a module of its own, as text around its input."""
-    return lambda op: Lowered(module, list(args), lambda inputs, text: template.format(operand(inputs[0])))
-
-
-def operand(code: Code) -> str:
+def operand(code: Code) -> Code:
     """An input as part of an expression."""
-    shown = flat(code)
-    return f"({shown})" if " " in shown and not shown.endswith(")") else shown
+    bare = isinstance(code, Infix) or (isinstance(code, str) and " " in code and not code.endswith(")"))
+    return Group("(", (code,)) if bare else code
 
 
 def _infix(sign: str) -> Callable[[Op], Lowered]:
-    return lambda op: Lowered(function=lambda inputs, text: f" {sign} ".join(operand(x) for x in inputs))
+    return lambda op: Lowered(function=lambda inputs, text: Infix(sign, tuple(map(operand, inputs))))
 
 
 def _concat(op: Op) -> Lowered:
@@ -429,13 +424,13 @@ def _global_pool(op: Op) -> Lowered:
     return Lowered(
         module,
         [("size", const(1), REQUIRED)],
-        lambda inputs, text: f"{operand(inputs[0])}.{reduce}((2, 3){rest})",
+        lambda inputs, text: f"{flat(operand(inputs[0]))}.{reduce}((2, 3){rest})",
     )
 
 
 def _scale(op: Op) -> Lowered:
     factor = op.attrs["factor"]
-    return Lowered(function=lambda inputs, text: f"{operand(inputs[0])} * {text(factor)}")
+    return Lowered(function=lambda inputs, text: Infix("*", (operand(inputs[0]), operand(text(factor)))))
 
 
 def _zero_pad(op: Op) -> Lowered:
@@ -514,14 +509,6 @@ class {name}({base}):
         self.register_parameter("{parameter}", None)
 """
 
-_CHANNEL_NORM = """\
-class ChannelNorm(nn.LayerNorm):
-    \"\"\"Layer norm over the channels of every pixel.\"\"\"
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-"""
-
 
 def _nulled(name: str, base: str, lacking: str, momentum: bool) -> str:
     return _NULLED.format(
@@ -549,12 +536,18 @@ def avg_pool(
     x, ones = F.pad(F.pad(x, padding), overhang), F.pad(ones, overhang)
     return F.avg_pool2d(x, kernel, stride) / F.avg_pool2d(ones, kernel, stride)
 """,
-    "ChannelNorm": _CHANNEL_NORM,
+    "ChannelNorm": """\
+class ChannelNorm(nn.LayerNorm):
+    \"\"\"Layer norm over the channels of every pixel.\"\"\"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+""",
     "ShiftedBatchNorm2d": _nulled("ShiftedBatchNorm2d", "nn.BatchNorm2d", "scale", True),
     "ShiftedBatchNorm1d": _nulled("ShiftedBatchNorm1d", "nn.BatchNorm1d", "scale", True),
     "ScaledBatchNorm2d": _nulled("ScaledBatchNorm2d", "nn.BatchNorm2d", "shift", True),
     "ScaledBatchNorm1d": _nulled("ScaledBatchNorm1d", "nn.BatchNorm1d", "shift", True),
     "ShiftedLayerNorm": _nulled("ShiftedLayerNorm", "nn.LayerNorm", "scale", False),
-    "ShiftedChannelNorm": _CHANNEL_NORM + "\n\n" + _nulled("ShiftedChannelNorm", "ChannelNorm", "scale", False),
+    "ShiftedChannelNorm": _nulled("ShiftedChannelNorm", "ChannelNorm", "scale", False),
 }
-"""Functions and classes that a file needs for some lowerings."""
+"""Functions and classes that a file needs for some lowerings; one may need another."""

@@ -88,6 +88,7 @@ CATALOG: dict[str, Entry] = {
     "unknown-recipe": _error("No file has this path, and no recipe of the zoo this name."),
     "recipe-conflict": _error("Sections of a recipe, or a recipe and its network, contradict each other."),
     "no-recipe": _error("A network is to be trained, and neither its spec nor the command names a recipe."),
+    "bad-ensemble": _error("Networks that cannot be averaged: too few, one twice, or of other images or classes."),
     "bad-data": _error("What is given as data is not there, or of no kind that can be read."),
     "no-run": _error("There is no run to go on with, or nothing in it yet to evaluate."),
     # transfer, labels

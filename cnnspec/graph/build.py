@@ -133,7 +133,10 @@ def _paths(graph: Graph) -> set[str]:
 
 def _check_labels(graph: Graph, report: Report) -> None:
     labels, main = graph.spec.labels, graph.outputs[0].node
-    if labels is not None and isinstance(main.shape, Vector) and len(labels) != main.shape.channels:
+    if labels is None or not isinstance(main.shape, Vector):
+        return
+    two = len(labels) == 2 and main.shape.channels == 1 and main.probabilities  # one sigmoid between two classes
+    if len(labels) != main.shape.channels and not two:
         report.add(
             "label-count",
             f"{len(labels)} labels for {main.shape.channels} outputs",

@@ -87,6 +87,16 @@ class Node:
         """The op's settled meaning on these inputs."""
         return self.op.canonical(self.input_shapes)
 
+    @property
+    def probabilities(self) -> str:
+        """`softmax` or `sigmoid` if its values are the probabilities that one of these gives, else empty."""
+        node = self
+        while node.inputs and node.op.kind in ("dropout", "spatial_dropout", "flatten"):
+            (node,) = node.inputs  # whose values these are
+        if node.op.kind == "sigmoid" or (node.op.kind == "softmax" and node.shape.channels == self.shape.channels):
+            return node.op.kind
+        return ""
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Instance:

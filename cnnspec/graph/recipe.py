@@ -21,6 +21,7 @@ def check_recipe(recipe: Recipe, graph: Graph, report: Report, *, whole: bool = 
     output = graph.outputs[0].node.shape
     if isinstance(output, Vector):
         _check_classes(recipe, output.channels, own)
+    _check_loss(recipe, graph, own)
     _check_batch(recipe, graph, own)
     if whole:
         _check_paths(recipe, graph, own)
@@ -67,6 +68,22 @@ def _check_classes(recipe: Recipe, classes: int, report: Report) -> None:
             )
 
 
+def _check_loss(recipe: Recipe, graph: Graph, report: Report) -> None:
+    """The loss has a softmax of its own, and takes what is no probability yet."""
+    main = graph.outputs[0]
+    for output in graph.outputs:
+        kind = output.node.probabilities
+        if kind and (output is main or output.training_only):
+            which = "" if output is main else f"`{output.name}` of "
+            report.add(
+                "recipe-conflict",
+                f"`{recipe.loss.kind}` puts a softmax behind {which}the network, which ends in a {kind} already",
+                recipe.span("loss"),
+                help=f"end it in one value for each class, without the {kind}: `export --probabilities` adds a softmax",
+                path=output.node.path,
+            )
+
+
 def _check_batch(recipe: Recipe, graph: Graph, report: Report) -> None:
     """A batch norm needs more than one value per channel."""
     few = few_values(graph)
@@ -81,10 +98,14 @@ def _check_batch(recipe: Recipe, graph: Graph, report: Report) -> None:
 
 
 def few_values(graph: Graph) -> list[Node]:
-    """Batch norms that find one value per channel in an image, and so need several images at a time."""
+    """Batch norms that find one value per channel in an image, and so need several images at a time.
+
+    One that is frozen throughout norms as in inference.
+    """
     return [
         node
         for node in graph.nodes
         if node.op.kind == "batch_norm"
         and (not isinstance(node.shape, Maps) or node.shape.height == node.shape.width == 1)
+        and (node.path not in graph.frozen or node.path in graph.starts)
     ]

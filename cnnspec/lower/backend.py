@@ -111,13 +111,28 @@ def own_backend(name: str) -> Any:
 def backend(name: str) -> Any:
     """The backend called `name`.
 
-    Raises `KeyError` where there is none, `MissingDependency` where its framework is not installed.
+    Raises `ValueError` where there is none, `MissingDependency` where its framework is not installed.
     """
-    found = backends()[name].load()
+    known = backends()
+    if name not in known:
+        raise ValueError(f"there is no backend `{name}`, only {', '.join(known)}")
+    found = known[name].load()
     for package in found.packages:
         if importlib.util.find_spec(package) is None:
             raise MissingDependency(package, found.extra)
     return found
+
+
+def code_backend(name: str) -> Any:
+    """The backend called `name`, which prints code; its framework may be missing.
+
+    Raises `ValueError` where there is none, or it prints none.
+    """
+    known = backends()
+    if name in known and isinstance(found := known[name].load(), CodeBackend):
+        return found
+    choices = [each for each, point in known.items() if isinstance(point.load(), CodeBackend)]
+    raise ValueError(f"`{name}` is no backend that prints code: {', '.join(choices)} are")
 
 
 def limit(found: Backend, canonical: Canonical, precision: Precision) -> Limit:

@@ -6,7 +6,7 @@ import builtins
 import keyword
 import textwrap
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnnspec.expr import (
     Binary,
@@ -170,14 +170,27 @@ def _kind(value: Value) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Something in brackets, `nn.Conv2d(3, 64, 7)`, which may be broken over several lines."""
+    """Something in brackets, `nn.Conv2d(3, 64, 7)`, which may be broken over several lines.
+
+    Without `commas` blanks are between its items, as between the parts of a comprehension.
+    """
 
     open: str
     items: tuple[Code, ...]
     close: str = ")"
+    commas: bool = True
 
 
-Code = str | Group
+@dataclass(frozen=True, slots=True)
+class Infix:
+    """Operands with a sign between them, which may be broken in front of each sign; `start` is text ahead of them."""
+
+    sign: str
+    items: tuple[Code, ...]
+    start: str = ""
+
+
+Code = str | Group | Infix
 
 
 def call(name: str, *args: Code) -> Group:
@@ -189,7 +202,9 @@ def flat(code: Code) -> str:
     """On one line."""
     if isinstance(code, str):
         return code
-    return code.open + ", ".join(map(flat, code.items)) + code.close
+    if isinstance(code, Infix):
+        return code.start + f" {code.sign} ".join(map(flat, code.items))
+    return code.open + (", " if code.commas else " ").join(map(flat, code.items)) + code.close
 
 
 def named(name: str, code: Code) -> Code:
@@ -203,21 +218,36 @@ def lines(code: Code, indent: int = 0, suffix: str = "") -> list[str]:
     whole = flat(code) + suffix
     if len(pad) + len(whole) <= WIDTH or isinstance(code, str):
         return [pad + whole]
+    if isinstance(code, Infix):
+        return _operands(code, indent, suffix)
     if not code.items:
         return [pad + whole]
     inner = " " * (indent + 4)
-    together = ", ".join(map(flat, code.items))
+    together = (", " if code.commas else " ").join(map(flat, code.items))
     if len(inner) + len(together) <= WIDTH and "*[" not in together[:2]:
         return [pad + code.open, inner + together, pad + code.close + suffix]
     made = [pad + code.open]
     for item in code.items:
-        made += lines(item, indent + 4, "," if len(code.items) > 1 else "")
+        made += lines(item, indent + 4, "," if len(code.items) > 1 and code.commas else "")
     return [*made, pad + code.close + suffix]
+
+
+def _operands(code: Infix, indent: int, suffix: str) -> list[str]:
+    """Operands that are too long for one line, in brackets of their own where none are around them."""
+    if code.start:
+        return lines(Group(f"{code.start}(", (replace(code, start=""),)), indent, suffix)
+    first, *rest = code.items
+    made = lines(first, indent)
+    for item in rest:
+        made += lines(prefixed(f"{code.sign} ", item), indent)
+    return [*made[:-1], made[-1] + suffix]
 
 
 def prefixed(prefix: str, value: Code) -> Code:
     """The same behind some text."""
-    return f"{prefix}{value}" if isinstance(value, str) else Group(prefix + value.open, value.items, value.close)
+    if isinstance(value, Group):
+        return replace(value, open=prefix + value.open)
+    return replace(value, start=prefix + value.start) if isinstance(value, Infix) else f"{prefix}{value}"
 
 
 def assigned(target: str, value: Code) -> Code:

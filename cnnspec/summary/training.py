@@ -1,4 +1,4 @@
-"""What a transfer case does with each layer: whether it trains, from when on, at which rate, and what it starts from."""
+"""What a transfer case does with each layer: whether it trains, from when on, at which rate, whether it is new."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from cnnspec.spec.text import tree_text
 from cnnspec.train.evaluation import Evaluation
 from cnnspec.train.generate import data_module
 from cnnspec.train.place import data_section
-from cnnspec.train.seen import Hashes, is_seen, read_seen
+from cnnspec.train.seen import Hashes, is_seen, seen_by
 
 if TYPE_CHECKING:
     from cnnspec.spec.recipe import Recipe
@@ -45,10 +45,12 @@ def evaluate(target: Path, data: str | None = None, split: Split | None = None) 
     model = target / MODEL if target.is_dir() else target
     if target.is_dir() and not model.is_file():
         help = "a run has it at its end: `cnnspec train --resume -o` goes on with one"
+        if any(target.glob("fold-*/run.json")):
+            help = f"name one of its folds, or make a network of all: `cnnspec ensemble {target} -o M.onnx`"
         refuse("no-run", f"`{target}` has no {MODEL}", str(target), help)
     scorer = backends()["onnx"].load().scorer(model)
     images = _images(scorer, model, data, split)
-    seen = read_seen(model.parent)
+    seen = seen_by(model)
     found = score(scorer, images.module, images.part, seen)
     warnings = []
     if found.seen:

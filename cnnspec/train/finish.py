@@ -36,15 +36,19 @@ class Products:
     skipped: list[str] = field(default_factory=list)
     evaluation: Evaluation | None = None
 
-    def to_text(self, run: Path) -> str:
-        """The figures, and every path."""
+    def figures(self, run: Path) -> list[str]:
+        """What training gave, in lines."""
         lines = [_figures(read_metrics(run))]
         if self.evaluation is not None:
             found = self.evaluation
             lines.append(
                 f"{found.split}: accuracy {found.accuracy:.2%}, loss {found.loss:.4f} on {found.images:,} images"
             )
-        lines += [f"({line})" for line in self.skipped]
+        return lines
+
+    def to_text(self, run: Path) -> str:
+        """The figures, and every path."""
+        lines = [*self.figures(run), *(f"({line})" for line in self.skipped)]
         files = dict(sorted(self.files.items(), key=lambda item: item[0].name != MODEL))
         width = max(len(str(path)) for path in files)
         return "\n".join([*lines, "", "Made:", *(f"  {path!s:<{width}}  {what}" for path, what in files.items())])

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cnnspec.diagnostics import Report
-from cnnspec.lower.backend import MissingDependency, backends, check_support
+from cnnspec.lower.backend import MissingDependency, check_support, code_backend
 from cnnspec.lower.execute import run_text
 from cnnspec.lower.fold import fold
 
@@ -24,9 +24,9 @@ _PACKAGES = {"PIL": "pillow"}  # that are not called as what they install
 def build_files(graph: Graph, backend: str, recipe: Recipe | None) -> dict[str, bytes]:
     """What `cnnspec build` writes, by path: `model.py` and, with a recipe, what it takes to train.
 
-    No framework is imported. Raises `SpecError` where the backend lacks an op, `KeyError` where there is none.
+    No framework is imported. Raises `SpecError` where the backend lacks an op, `ValueError` where there is none.
     """
-    found = backends()[backend].load()
+    found = code_backend(backend)
     report = Report()
     check_support(graph, backend, found.kinds, report)
     report.raise_errors()

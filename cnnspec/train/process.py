@@ -26,7 +26,7 @@ def train(folder: Path, arguments: Sequence[str], tick: Callable[[], None]) -> i
     command = [sys.executable, str(folder / "train.py"), *arguments]
     own_group: dict[str, Any] = {"process_group": 0} if os.name == "posix" else {}
     asked: list[int] = []
-    with _locked(folder) as lock, handled(asked.append):
+    with locked(folder) as lock, handled(asked.append):
         sys.stdout.flush()
         child = subprocess.Popen(command, env=environment, pass_fds=lock, **own_group)
         try:
@@ -57,8 +57,11 @@ class Busy(Exception):
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[tuple[int, ...]]:
-    """Hold the run's lock; the child holds it as well, so that one whose parent was killed is noticed."""
+def locked(folder: Path) -> Iterator[tuple[int, ...]]:
+    """Hold a run's lock, or raise `Busy`.
+
+    The child holds it as well, so that one whose parent was killed is noticed.
+    """
     try:
         import fcntl
     except ImportError:  # not on this system: nothing keeps two from the same run

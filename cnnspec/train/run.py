@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from cnnspec.diagnostics import Report, Source, Span
 from cnnspec.graph import Graph, build_graph
 from cnnspec.lower.backend import backend as find_backend
 from cnnspec.lower.backend import backends
 from cnnspec.spec.loader import load_spec
-from cnnspec.train.environment import environment
-from cnnspec.train.evaluate import MODEL, Split, evaluate
+from cnnspec.train.evaluate import MODEL, Split, evaluate, refuse
 from cnnspec.train.evaluation import Evaluation
 from cnnspec.train.events import Events, raised_once
 from cnnspec.train.features import features_line, features_options
 from cnnspec.train.finish import Products, finish
 from cnnspec.train.folder import RUNS, new_folder, newest_run, read_record, write_files
-from cnnspec.train.generate import build_files, check_imports
 from cnnspec.train.metrics import Row, read_metrics
+from cnnspec.train.plan import make_plan
 from cnnspec.train.process import Busy, train
-from cnnspec.train.settle import Choices, settle, settled_files
-from cnnspec.train.start import start_weights
-from cnnspec.weights.places import Place
-from cnnspec.weights.published import suited
+from cnnspec.train.settle import Choices, settle
 
 if TYPE_CHECKING:
     from cnnspec.spec.recipe import Recipe
@@ -159,55 +152,40 @@ def start(
     fails before the end of its first epoch and its first checkpoint leaves nothing. Raises `SpecError` for what is
     wrong with any input, `MissingDependency` without the framework, `Stopped` where training ends early.
     """
-    found = find_backend(backend)
     report = report or Report()
     choices = choices or Choices()
     target = folder or Path(RUNS, f"{graph.name}-{backend}")
     recipe = settle(graph, choices, report, whole=not case)
-    first = start_weights(graph, recipe, weights, report) if recipe else None
-    report.raise_errors()
-    assert recipe is not None and first is not None, "what was not read is an error"
-    graph, notes = suited(graph, first.origin, labels=False)  # labels are those of the data
-    for note in (*first.warnings, *notes):
-        print(f"warning: {note.message}", file=sys.stderr)
-    code = build_files(graph, backend, recipe)
-    check_imports(code, found.extra)
-    files = settled_files(graph.spec, recipe) | code
-    record = {
-        "name": graph.name,
-        "backend": backend,
-        "transfer": case or None,
-        "spec_sha256": sha256(files["spec.yaml"]).hexdigest(),
-        "seed": recipe.seed,
-        "weights": first.origin["from"] if weights and Place.of(weights).name else weights,  # not `DEFAULT`
-        **environment(command or sys.argv),
-    }
-    files["run.json"] = (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
-    initial = f"initial{found.weights_suffix}"
+    plan = make_plan(graph, case, recipe, backend, weights, command, report)
+    assert recipe is not None, "without a recipe there is no plan"
+    files = plan.files(recipe)
     named: list[Path] = []
     try:
         with new_folder(target, named, numbered=folder is None) as part:
             write_files(part, files)
-            found.write_weights(graph, first, part / initial)
+            plan.write_weights(part)
     except FileExistsError:
-        span = Span(Source(str(target), ""), 0, 0)
-        help = f"name another, or go on with it: `--resume -o {target}`" if read_record(target) else "name another"
-        report.add("file-exists", f"`{target}` exists already, and is left as it is", span, help=help)
-        report.raise_errors()
+        refuse_taken(target)
     run = Run(named[0])
     print(f"training in {run.path}", flush=True)
-    if line := features_line(graph, recipe):
+    if line := features_line(plan.graph, recipe):
         print(line, flush=True)
     try:
         return run, run._train(device, features)
     except (Stopped, KeyboardInterrupt) as error:
-        begun = has_checkpoint(run.path) or run.metrics
-        if not begun:
+        kept = begun(run.path)
+        if not kept:
             rmtree(run.path)
         if isinstance(error, KeyboardInterrupt):
             raise
-        then = f"\ngo on with: cnnspec train --resume -o {run.path}" if begun else "; nothing is left of it"
+        then = f"\ngo on with: cnnspec train --resume -o {run.path}" if kept else "; nothing is left of it"
         raise Stopped(f"{error}{then}", error.status) from None
+
+
+def refuse_taken(target: Path) -> NoReturn:
+    """Raise the `SpecError` of a folder that is there already."""
+    help = f"name another, or go on with it: `--resume -o {target}`" if read_record(target) else "name another"
+    refuse("file-exists", f"`{target}` exists already, and is left as it is", str(target), help)
 
 
 def resumed(name: str | None, backend: str | None, folder: Path | None) -> Run:
@@ -226,9 +204,9 @@ def resumed(name: str | None, backend: str | None, folder: Path | None) -> Run:
     return Run(found)
 
 
-def has_checkpoint(run: Path) -> bool:
-    """Whether there is anything to go on with."""
-    return any((run / "checkpoints").glob("step-*"))
+def begun(run: Path) -> bool:
+    """Whether there is anything to go on with: a checkpoint, or the figures of an epoch."""
+    return any((run / "checkpoints").glob("step-*")) or bool(read_metrics(run))
 
 
 def _stopped(status: int) -> Stopped:

@@ -54,10 +54,21 @@ def write_seen(run: Path, part: Any) -> Hashes:
     return hashes
 
 
-def read_seen(folder: Path) -> Hashes | None:
+def beside(model: Path) -> Path:
+    """Where the hashes lie that belong to an ONNX file alone, and not to the run whose folder it is in."""
+    return model.with_name(f"{model.name}.{FILE}")
+
+
+def seen_by(model: Path) -> Hashes | None:
+    """The hashes that belong to an ONNX file, or to the run that it is in."""
+    own = beside(model)
+    return read_seen(own.parent, own.name) if own.is_file() else read_seen(model.parent)
+
+
+def read_seen(folder: Path, name: str = FILE) -> Hashes | None:
     """The hashes in a folder; None where there are none, or none that can be read."""
     try:
-        hashes = np.load(folder / FILE, allow_pickle=False)
+        hashes = np.load(folder / name, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return hashes if hashes.dtype == np.uint64 and hashes.ndim == 1 else None

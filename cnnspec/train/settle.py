@@ -26,6 +26,8 @@ class Choices:
     data: str = ""
     numbers: dict[str, int | None] = field(default_factory=dict)
     """`epochs`, `batch_size` and `seed`; None leaves the recipe's."""
+    fold: tuple[int, int] | None = None
+    """Which fold is held out, from 1, and of how many, in place of what the recipe holds out."""
 
 
 def settle(graph: Graph, choices: Choices, report: Report, *, whole: bool = True) -> Recipe | None:
@@ -43,6 +45,9 @@ def settle(graph: Graph, choices: Choices, report: Report, *, whole: bool = True
         if value is not None
     }
     recipe = spec.read_recipe(Report(), choices.recipe, changes)
+    if choices.fold:
+        changes["split"] = _fold_section(*choices.fold, recipe)
+        recipe = spec.read_recipe(Report(), choices.recipe, changes)  # now with images to validate on
     if choices.data:
         data = data_section(choices.data, recipe, report)
         if data is None:
@@ -58,6 +63,12 @@ def settle(graph: Graph, choices: Choices, report: Report, *, whole: bool = True
         at = Span(spec.root.span.source, 0, 0)
         report.add("no-recipe", f"`{spec.name}` has no training recipe", at, help=help)
     return None if report.failed else recipe
+
+
+def _fold_section(fold: int, folds: int, recipe: Recipe | None) -> Node:
+    """The `split` section that holds a fold out; what the recipe drew its own split with draws the folds."""
+    seed = recipe.split.seed if recipe and recipe.split else 0
+    return grown({"folds": folds, "fold": fold, "seed": seed}, Span(Source("--folds", str(folds)), 0, len(str(folds))))
 
 
 def _check_trains(graph: Graph, report: Report) -> None:

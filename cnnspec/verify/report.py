@@ -41,12 +41,15 @@ def to_text(verification: Verification, width: int | None) -> str:
         for name, extra in verification.left_out.items()
     ]
     notes += [f"cannot run: {reason}" for reason in dict.fromkeys(c.skipped for c in verification.checks if c.skipped)]
-    if not any(check.what == "gradients" for check in verification.checks):
+    if verification.not_finite:
+        notes.append(f"nothing was compared: `{verification.not_finite.path}` itself gives values that are not finite")
+    elif not any(check.what == "gradients" for check in verification.checks):
         notes.append("gradients: not compared, which needs two backends that have them")
     if verification.training:
         first, *more = verification.training.describe()
         notes += [f"training: {first}", *(f"          {line}" for line in more)]
-    return "\n".join([*title, "", *lines, *hidden, *([""] if notes else []), *notes])
+    table = ["", *lines, *hidden] if verification.checks else []
+    return "\n".join([*title, *table, *([""] if notes else []), *notes])
 
 
 def _cells(check: Check) -> dict[str, str]:
@@ -82,6 +85,7 @@ def to_dict(verification: Verification) -> dict[str, Any]:
         "seed": verification.seed,
         "images": verification.images,
         "agrees": verification.agrees,
+        "not_finite": verification.not_finite.path if verification.not_finite else None,
         "checks": [_check(check) for check in verification.checks],
         "left_out": [{"backend": name, "extra": extra} for name, extra in verification.left_out.items()],
         "training": _training(verification.training) if verification.training else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cnnspec.diagnostics import Diagnostic, Source, Span
-from cnnspec.graph import Graph
+from cnnspec.graph import Graph, Node
 from cnnspec.lower.backend import Precision
 from cnnspec.verify.compare import Comparison, shown
 from cnnspec.verify.plan import Plan
@@ -72,6 +72,8 @@ class Verification:
     left_out: dict[str, str]
     training: Plan | None = None
     """What was trained, if it was."""
+    not_finite: Node | None = None
+    """The first layer whose values are not all finite by its definition; then there are no checks."""
 
     @property
     def agrees(self) -> bool:
@@ -80,6 +82,9 @@ class Verification:
 
     def diagnostics(self) -> list[Diagnostic]:
         """For each check that failed, where: the first layer that departs."""
+        if self.not_finite:
+            message = f"the network itself gives values that are not finite, first at `{self.not_finite.path}`"
+            return [_at(self.not_finite, message, "nothing was compared: see to its weights first")]
         return [_diagnostic(check, self.graph) for check in self.checks if not check.agrees]
 
     def to_text(self, width: int | None = None) -> str:
@@ -105,11 +110,15 @@ def _diagnostic(check: Check, graph: Graph) -> Diagnostic:
         return Diagnostic("disagreement", f"{who} {check.error}", Span(spec, 0, 0))
     node = first.node
     what = {"outputs": f"`{node.path}`", "gradients": f"the gradient of `{first.name}`"}.get(check.what)
-    reads = " and ".join(shown(tuple(shape)) for shape in node.input_shapes)
-    label = f"reads {reads}, gives {shown(tuple(node.shape))}"
     message = f"{who} departs from {check.against} at {what or moment(first)}: {departure(first)}"
     departed = sum(not c.agrees for c in check.comparisons)
     help = f"{departed} of the {len(check.comparisons)} compared depart; this is the first"
+    return _at(node, message, help)
+
+
+def _at(node: Node, message: str, help: str) -> Diagnostic:
+    reads = " and ".join(shown(tuple(shape)) for shape in node.input_shapes)
+    label = f"reads {reads}, gives {shown(tuple(node.shape))}"
     span = node.span or Span(Source(node.path, ""), 0, 0)
     return Diagnostic("disagreement", message, span, label, help=help, path=node.path)
 

@@ -76,21 +76,26 @@ def verify(
         if check_shapes(given.shapes, graph, report, "what was given", span):
             report_odd([key for key in given if not finite(given[key])], "what was given", span, report)
             given.warnings += report.sorted()
-    for found in asked:
-        check_support(graph, found.name, found.kinds, report)
+    for one in asked:
+        check_support(graph, one.name, one.kinds, report)
     report.raise_errors()
     drawn = sample(graph, backends()[TRUTH].load().apply, seed, weights)
-    checks = [
-        _outputs(found, graph, drawn, precision)
-        for found in asked
-        for precision in precisions
-        if precision in found.precisions
-    ]
-    if "float64" in precisions:
-        checks += _gradients([found for found in asked if isinstance(found, CodeBackend)], graph, drawn, seed)
-    if training:
-        checks += _training(trainers, training, graph, drawn, seed, precisions)
-    return Verification(graph, seed, len(drawn.images), checks, left_out, training)
+    found = Verification(graph, seed, len(drawn.images), [], left_out, training)
+    for node in graph.nodes:
+        if not np.isfinite(drawn.outputs[node.path]).all():  # nothing behind it can be compared
+            return replace(found, not_finite=node)
+    with np.errstate(all="ignore"):  # an infinity is reported where it is compared
+        checks = [
+            _outputs(one, graph, drawn, precision)
+            for one in asked
+            for precision in precisions
+            if precision in one.precisions
+        ]
+        if "float64" in precisions:
+            checks += _gradients([one for one in asked if isinstance(one, CodeBackend)], graph, drawn, seed)
+        if training:
+            checks += _training(trainers, training, graph, drawn, seed, precisions)
+    return replace(found, checks=checks)
 
 
 def verifiable() -> list[str]:
@@ -183,10 +188,7 @@ def _allowed(node: Node, drawn: Sample, precision: Precision, before: Mapping[in
 
 def _layer(node: Node, found: Any, drawn: Sample, allowed: float) -> Comparison:
     expected = drawn.outputs[node.path]
-    scale = largest(expected)
-    if not np.isfinite(expected).all():
-        return Comparison(node.path, node, float("inf"), scale, allowed, "the reference itself is not finite")
-    return compare(node.path, node, found, expected, scale, allowed)
+    return compare(node.path, node, found, expected, largest(expected), allowed)
 
 
 def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: int) -> Iterable[Check]:

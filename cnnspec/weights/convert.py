@@ -320,7 +320,7 @@ def _check(
     listed = "; ".join(f"{count} {kind}: {_listed(texts)}" for kind, count, texts in what if count)
     where = f"`{path}`" if path else "what is given"
     help = ""
-    if not has_map:
+    if not has_map and (missing or left_over):
         others = mapped_networks(graph, format)
         help = f"no name map has {graph.name}" + (f"; those for {format} are for {', '.join(others)}" if others else "")
     report = Report()

@@ -36,6 +36,7 @@ _BITS = {
     "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8,
     "F8_E5M2FNUZ": 8, "F8_E4M3FNUZ": 8, "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
 }  # fmt: skip
+_FORMATS = {".pt": "torchvision", ".pth": "torchvision", ".h5": "keras", ".hdf5": "keras", ".keras": "keras"}
 FLOATS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
 """The types that float32 is made of, and how NumPy reads them; it has no bfloat16."""
 
@@ -119,6 +120,12 @@ def file_span(path: Path) -> Span:
     return Span(Source(str(path), ""), 0, 0)
 
 
+def prefixed(path: Path) -> str:
+    """How a file is called whose name ends as those of another project do, `torchvision:w.pth`; empty for others."""
+    format = _FORMATS.get(path.suffix.lower())
+    return f"{format}:{path}" if format else ""
+
+
 def open_file(path: Path, report: Report) -> FileWeights | None:
     """A safetensors file, whatever it holds. Returns None, with the reason in `report`, where it is none."""
     span = file_span(path)
@@ -137,7 +144,9 @@ def open_file(path: Path, report: Report) -> FileWeights | None:
     except OSError as error:
         report.add("unreadable-file", f"`{path}` cannot be read: {error.strerror or error}", span)
     except _Corrupt as error:
-        report.add("bad-weight-file", f"`{path}` is not a whole safetensors file: {error}", span)
+        named = prefixed(path)
+        help = f"a file of another project is named with it: `{named}`" if named else ""
+        report.add("bad-weight-file", f"`{path}` is not a whole safetensors file: {error}", span, help=help)
     else:
         return FileWeights(path, entries, metadata, data)
     return None

@@ -11,7 +11,7 @@ from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
 from cnnspec.weights.check import check_shapes, expected_keys, listed, replaced_keys
 from cnnspec.weights.contract import contract
-from cnnspec.weights.files import FLOATS, VERSION, FileWeights, file_span, open_file, write_file
+from cnnspec.weights.files import FLOATS, VERSION, FileWeights, file_span, open_file, prefixed, write_file
 from cnnspec.weights.finite import report_odd
 from cnnspec.weights.mapping import Given, Over, Weights
 
@@ -137,6 +137,11 @@ def save(place: Place, weights: Mapping[str, Any], graph: Graph, report: Report)
     given = weights if isinstance(weights, Weights) else Given(weights, {})
     span = file_span(place.path)
     if not check_shapes(given.shapes, graph, report, f"what is to be written to `{place.path}`", span):
+        return
+    if not place.format and (named := prefixed(place.path)):
+        message = f"`{place.path}` would hold safetensors, and its name says something else"
+        help = f"write `{named}`, or a name that ends in `.safetensors`"
+        report.add("bad-weight-file", message, span, help=help)
         return
     if place.format:
         from cnnspec.weights.convert import write_foreign

@@ -13,6 +13,8 @@ from PIL import Image
 
 import cnnspec
 from cnnspec.backends.onnx.images import preprocessed, read_image
+from cnnspec.backends.onnx.predict import Classifier
+from cnnspec.diagnostics import SpecError
 from cnnspec.lower.backend import backend
 
 SPEC = """\
@@ -121,6 +123,16 @@ def test_a_broken_image_is_named_and_the_rest_goes_on(folder):
     broken, missing = done.stderr.splitlines()
     assert broken.startswith("error: broken.jpg: ")
     assert missing == "error: none.png: No such file or directory"
+
+
+def test_a_file_name_does_not_break_the_table(folder, tmp_path):
+    name = "a\n   1  99.00%  \x1b[31mdog.png"
+    (tmp_path / name).write_bytes((folder / "a.png").read_bytes())
+    done = cli("predict", folder / "m.onnx", name, "none\n.png", "--top", "1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert "\x1b" not in done.stdout
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_image_that_the_model_itself_cannot_take_is_named(folder):
@@ -249,3 +261,77 @@ def test_outputs_that_are_not_finite_are_no_prediction(folder):
     done = cli("predict", "nan.onnx", "a.png", "--format", "json", cwd=folder)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: a.png: what the network gives is not finite\n"
+
+
+SIGMOID = """\
+cnnspec: 1
+name: pets
+input: {channels: 3, size: 16}
+preprocess: {resize: 20, crop: 16, scale: 1/255, mean: 0.5, std: 0.3}
+labels: [LABELS]
+layers: [{conv: 4, kernel: 3}, global_avg_pool, {dense: UNITS, activation: sigmoid}]
+"""
+
+
+@pytest.mark.parametrize("options", [{}, {"preprocess": True, "probabilities": True}, {"precision": "fp16"}], ids=str)
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [("cat, dog", ["cat", "dog"]), ("dog", ["not dog", "dog"]), ("cat, dog, owl", ["cat", "dog", "owl"])],
+)
+def test_what_a_sigmoid_gives_are_probabilities(labels, shown, options, folder, tmp_path):
+    """One is that of class 1; several are independent."""
+    units = 3 if len(shown) == 3 else 1
+    (tmp_path / "pets.yaml").write_text(SIGMOID.replace("LABELS", labels).replace("UNITS", str(units)))
+    net = cnnspec.load(tmp_path / "pets.yaml")
+    weights = drawn_weights(net.graph)
+    net.export(tmp_path / "m.onnx", weights, **options)
+    proto = onnx.load(tmp_path / "m.onnx")
+    assert [value.name for value in proto.graph.output] == ["probabilities"]
+    assert [node.op_type for node in proto.graph.node if node.op_type in ("Sigmoid", "Softmax")] == ["Sigmoid"]
+    x = preprocessed(read_image(folder / "a.png", 3), net.spec.preprocess, (16, 16))
+    (given,) = backend("reference").runner(net.graph, weights, "float64").outputs(x)["dense.sigmoid"]
+    expected = [1 - given[0], given[0]] if units == 1 else given.tolist()
+    (found,) = Classifier(tmp_path / "m.onnx").predict([str(folder / "a.png")])
+    assert {guess.label: guess.probability for guess in found.top} == pytest.approx(
+        dict(zip(shown, expected, strict=True)), abs=5e-3
+    )
+    assert [guess.label for guess in found.top] == [shown[i] for i in np.argsort(-np.array(expected))]
+    scorer = backend("onnx").scorer(tmp_path / "m.onnx")
+    assert (scorer.classes, scorer.labels) == (len(shown), shown)
+    if "preprocess" not in options:
+        answers = np.exp(scorer.log_probabilities(x.transpose(0, 2, 3, 1)))
+        assert answers[0] == pytest.approx(np.array(expected), abs=5e-3)
+
+
+def test_one_sigmoid_has_no_three_labels(tmp_path):
+    (tmp_path / "pets.yaml").write_text(SIGMOID.replace("LABELS", "a, b, c").replace("UNITS", "1"))
+    assert [found.slug for found in cnnspec.check(tmp_path / "pets.yaml")] == ["label-count"]
+
+
+def test_a_head_called_probabilities_is_none_of_the_main_output(tmp_path, folder):
+    (tmp_path / "two.yaml").write_text(
+        SPEC[: SPEC.index("transfer:")] + "outputs: {probabilities: {from: stem, layers: [global_avg_pool, {dense: 4}]}}\n",
+        encoding="utf-8",
+    )
+    net = cnnspec.load(tmp_path / "two.yaml")
+    net.export(tmp_path / "m.onnx", drawn_weights(net.graph))
+    assert "Softmax" not in [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node]
+
+
+def test_one_score_of_another_project_is_no_class(tmp_path):
+    image = onnx.helper.make_tensor_value_info("x", 1, ["N", 3, 4, 4])
+    for name in ("score", "probabilities"):
+        score = onnx.helper.make_tensor_value_info(name, 1, ["N", 1])
+        nodes = [
+            onnx.helper.make_node("GlobalAveragePool", ["x"], ["mean"]),
+            onnx.helper.make_node("Flatten", ["mean"], ["flat"]),
+            onnx.helper.make_node("ReduceMean", ["flat"], [name], axes=[1]),
+        ]
+        graph = onnx.helper.make_graph(nodes, "g", [image], [score])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+        onnx.save(model, tmp_path / f"{name}.onnx")
+    found = backend("onnx").scorer(tmp_path / "probabilities.onnx").log_probabilities(np.full((2, 4, 4, 3), 0.25))
+    assert np.exp(found) == pytest.approx(np.array([[0.75, 0.25]] * 2))
+    with pytest.raises(SpecError) as error:
+        backend("onnx").scorer(tmp_path / "score.onnx")
+    assert "gives one score" in error.value.diagnostics[0].message

@@ -62,6 +62,12 @@ BAD: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "true for a number": ("gradient_accumulation: true", [("bad-value", "true")]),
     "split 0": ("split: 0", [("bad-value", "0")]),
     "split 1.0": ("split: {validation: 1.0}", [("bad-value", "1.0")]),
+    "fold beyond the last": ("split: {folds: 5, fold: 6}", [("recipe-conflict", "6")]),
+    "fold 0": ("split: {folds: 5, fold: 0}", [("bad-value", "0")]),
+    "one fold": ("split: {folds: 1, fold: 1}", [("bad-value", "1")]),
+    "no fold": ("split: {folds: 5}", [("missing-key", "split")]),
+    "no folds": ("split: {fold: 5}", [("missing-key", "split")]),
+    "share of a fold": ("split: {folds: 5, fold: 1, validation: 0.1}", [("unknown-key", "validation")]),
     "split 1.5": ("split: 1.5", [("bad-value", "1.5")]),
     "precision": ("precision: float16", [("bad-value", "float16")]),
     "direction": ("augment: [{flip: both}]", [("bad-value", "both")]),
@@ -236,6 +242,16 @@ def test_the_other_place_of_a_contradiction_is_shown(check) -> None:
     assert [label.span.text for label in late.related] == ["20"]
     (decays,) = check("optimizer: {adam: 0.1, decoupled_weight_decay: 0.1, l2: 0.2}")
     assert [label.span.text for label in decays.related] == ["0.1"]
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "softmax"])
+def test_a_network_that_ends_in_probabilities_has_no_loss_for_them(kind, write) -> None:
+    path = write("loss: {cross_entropy: {label_smoothing: 0.1}}")
+    path.write_text(path.read_text().replace("$classes, name: fc}", f"$classes, name: fc, activation: {kind}}}"))
+    (found,) = cnnspec.check(path)
+    assert (found.slug, found.path) == ("recipe-conflict", f"fc.{kind}")
+    assert f"ends in a {kind} already" in found.message
+    assert found.span.text == "{cross_entropy: {label_smoothing: 0.1}}"
 
 
 def test_a_batch_of_one_is_enough_without_batch_norm_over_one_value(tmp_path) -> None:

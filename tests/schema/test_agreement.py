@@ -164,6 +164,13 @@ BAD_SECTIONS = [
     ("train: {optimizer: {adam: 1e-3, betta: 1}, epochs: 3, batch_size: 8}", "unknown-key"),
     ("train: {optimizer: {adam: 1e-3, sgd: 1e-3}, epochs: 3, batch_size: 8}", "two-kinds"),
     ("train: {optimizer: {adam: 1e-3}, epoch: 3, batch_size: 8}", "unknown-key"),
+    ("train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8, split: {folds: 3}}", "missing-key"),
+    ("train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8, split: {folds: 1, fold: 1}}", "bad-value"),
+    (
+        "train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8, split: {folds: 3, fold: 1, validation: 9}}",
+        "unknown-key",
+    ),
+    ("train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8, split: {stratified: true}}", "missing-key"),
     ("train: {optimizer: {adam: 1e-3}, epochs: many, batch_size: 8}", "bad-value"),
     ("train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8, precision: fp16}", "bad-value"),
     ("train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8, augment: {flip: horizontal}}", "bad-value"),
@@ -295,6 +302,8 @@ BAD_LAYERS = [
 ]
 
 GOOD_SECTIONS = [
+    "train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8, split: {folds: 3, fold: 1, seed: 7}}",
+    "train: {optimizer: {adam: 1e-3}, epochs: 3, batch_size: 8, split: {validation: 9, stratified: false}}",
     "name: small-2.1_b",
     "name: 18",
     "cite: 1512.03385",

@@ -43,8 +43,20 @@ def save(path, **arrays):
     part.replace(path)
 
 
+def validated(part, weights):
+    """Loss and accuracy on a part of the data."""
+    x, labels = zip(*batches(part, 100), strict=True)
+    x, labels = np.concatenate(x).reshape(len(part), -1), np.concatenate(labels)
+    scores = x @ weights["weight"].T + weights["bias"]
+    losses = np.log(np.exp(scores).sum(1)) - scores[np.arange(len(x)), labels]
+    return [losses.mean(), (scores.argmax(1) == labels).mean()]
+
+
 def run(options):
     data = load_data(options.data)
+    columns = ["epoch", "learning_rate", "seconds", "loss", "accuracy"]
+    columns += ["validation_loss", "validation_accuracy"] if data.validation else []
+    here = os.environ.get("ONLY_IN", "") in str(options.run.resolve())
     weights = {"weight": np.zeros((10, 196)), "bias": np.zeros(10)}
     if options.weights:
         weights = dict(np.load(options.weights))
@@ -57,7 +69,7 @@ def run(options):
         first, weights = int(state.pop("epoch")), state
         rows = list(csv.reader((options.run / "metrics.csv").open()))[1 : first + 1]
     with (options.run / "metrics.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["epoch", "learning_rate", "seconds", "loss", "accuracy"], *rows])
+        csv.writer(file).writerows([columns, *rows])
     for epoch in range(first, options.epochs):
         begin, loss, right, count = time.time(), 0.0, 0, 0
         for x, labels in batches(data.train, options.batch_size, epoch=epoch):
@@ -73,12 +85,15 @@ def run(options):
         save(checkpoints / f"step-{epoch + 1:09}.npz", epoch=epoch + 1, **weights)
         with (options.run / "metrics.csv").open("a", newline="") as file:
             row = [epoch + 1, RATE, time.time() - begin, loss / count, right / count]
+            row += validated(data.validation, weights) if data.validation else []
             csv.writer(file).writerow(row)
         print(f"epoch {epoch + 1}", flush=True)
-        if "INTERRUPT" in os.environ and epoch + 1 == int(os.environ["INTERRUPT"]):
+        if here and "INTERRUPT" in os.environ and epoch + 1 == int(os.environ["INTERRUPT"]):
             os.kill(os.getppid(), signal.SIGINT)  # as Ctrl-C reaches the parent
             time.sleep(60)
-        if "KILL" in os.environ and epoch + 1 == int(os.environ["KILL"]):
+        if here and "KILL" in os.environ and epoch + 1 == int(os.environ["KILL"]):
+            if "KILL_PARENT" in os.environ:
+                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
     save(options.run / "final.npz", **weights)
 

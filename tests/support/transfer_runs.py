@@ -45,7 +45,8 @@ def train_here(folder: Path, net: cnnspec.Net, backend: str, run: str = "run", *
     try:
         runpy.run_path(str(folder / "train.py"), run_name="__main__")
     except SystemExit as stop:  # Keras's ends with a status
-        assert not stop.code, stop.code
+        if stop.code:
+            raise
     finally:
         sys.argv, sys.path[:] = argv, path
         for name in ("model", "data"):

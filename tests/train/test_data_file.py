@@ -39,6 +39,15 @@ RECIPES = {
     "cifar10 here": ({"data": {"cifar10": "here", "channels": "exact"}}, COLOURS),
     "idx": ({"data": {"idx": "here", "fit": "exact", "channels": "exact"}}, {}),
     "npz": ({"data": {"npz": DEEP + "a.npz", "validation": True, "fit": "pad"}, "split": 0.1}, COLOURS),
+    "fold": ({"split": {"folds": 5, "fold": 2, "seed": 3}}, {}),
+    "fold of an archive": (
+        {"data": {"npz": "a.npz", "validation": True}, "split": {"folds": 1000, "fold": 1000, "seed": 2**31 - 1}},
+        COLOURS,
+    ),
+    "fold of folders": (
+        {"data": {"image_folder": "d/train", "validation": "d/val"}, "split": {"folds": 3, "fold": 1}},
+        COLOURS,
+    ),
     "folders": ({"data": {"image_folder": "d/train", "test": "d/test"}, "augment": CROP}, COLOURS),
     "labelled": (
         {"data": {"image_folder": "d/train", "fit": "crop"}, "split": {"validation": 0.2, "stratified": False}},
@@ -71,7 +80,19 @@ def test_text(tmp_path, name):
 
 def test_only_what_is_used(tmp_path):
     text = source({}, tmp_path)
-    for word in ("pooch", "PIL", "pickle", "csv", "hold_out", "flip", "mixup", "resize", "convert_channels", "SCALE"):
+    for word in (
+        "pooch",
+        "PIL",
+        "pickle",
+        "csv",
+        "hold_out",
+        "fold(",
+        "flip",
+        "mixup",
+        "resize",
+        "convert_channels",
+        "SCALE",
+    ):
         assert word not in text, word
 
 

@@ -1,5 +1,9 @@
 """Features of frozen layers: computed once, kept in files, and trained from as if they had been computed anew."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from feature_nets import AUX, SPEC, assert_close, build, kept, rows, train, weights, write_weights
@@ -22,8 +26,17 @@ def framework(request):
 
 
 @BACKENDS
-@pytest.mark.parametrize("more", RECIPES)
-@pytest.mark.parametrize("case", ["small_similar", "small_different", "large_similar"])
+@pytest.mark.parametrize(
+    ("case", "more"),
+    [
+        ("small_similar", "all"),
+        ("small_different", "plain"),
+        ("large_similar", "plain"),
+        pytest.param("small_similar", "plain", marks=pytest.mark.slow),
+        pytest.param("small_different", "all", marks=pytest.mark.slow),
+        pytest.param("large_similar", "all", marks=pytest.mark.slow),
+    ],
+)
 def test_training_comes_to_the_same(backend, case, more, tmp_path, capsys):
     net = build(tmp_path, backend, case, RECIPES[more])
     train(tmp_path, "kept_run")
@@ -60,7 +73,7 @@ def test_heads_of_training(backend, tmp_path):
 
 
 @BACKENDS
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_half_precision(backend, precision, tmp_path):
     """Numbers of 16 bits come back as they were; the mean over a map is taken of those, not of longer ones."""
     net = build(
@@ -198,6 +211,36 @@ def test_images_that_cannot_be_read(backend, tmp_path, capsys):
     assert len(kept(tmp_path)) == 2
     train(tmp_path, "changed", "--batch-size", "8", "--epochs", "1")
     assert len(kept(tmp_path)) == 3
+
+
+@pytest.mark.slow
+def test_several_processes(tmp_path):
+    """One makes the files, the other waits for it, and each trains on its share of a batch."""
+    pytest.importorskip("torch")
+    net = build(tmp_path, "torch")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = [tmp_path / "train.py", "--device", "cpu", "--weights", tmp_path / "first.pt", "-o"]
+    for last in ([tmp_path / "kept_run", "--features", tmp_path / "kept"], [tmp_path / "anew", "--no-features"]):
+        done = subprocess.run([*launcher, *options, *last], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("features of") == (last[1] == "--features")
+    assert len(kept(tmp_path)) == 2
+    assert_close(net, "torch", tmp_path, "kept_run", "anew", 1e-6)
+
+
+@pytest.mark.slow
+def test_keras_on_pytorch(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("keras")
+    build(tmp_path, "keras")
+    command = [sys.executable, tmp_path / "train.py", "--weights", tmp_path / "first.weights.h5", "-o"]
+    for last in ([tmp_path / "kept_run", "--features", tmp_path / "kept"], [tmp_path / "anew", "--no-features"]):
+        environment = os.environ | {"KERAS_BACKEND": "torch"}
+        done = subprocess.run([*command, *last], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+    for a, b in zip(rows(tmp_path, "kept_run"), rows(tmp_path, "anew"), strict=True):
+        assert a == pytest.approx(b, rel=1e-6)
+    assert len(kept(tmp_path)) == 2
 
 
 def test_the_usual_place(tmp_path, monkeypatch, capsys):

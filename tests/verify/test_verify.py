@@ -212,14 +212,21 @@ def test_a_backend_that_fails_does_not_stop_the_others(spec, install):
     assert result.diagnostics()[0].message == "bad in float64 fails with ZeroDivisionError: by nought"
 
 
-def test_weights_that_are_not_finite_agree_with_nothing(spec, install):
-    install(Fake())
+@pytest.mark.filterwarnings("error")
+def test_weights_that_are_not_finite_are_one_error(spec, install):
+    install(Fake("one"), Fake("two"))
     net = cnnspec.load(spec)
     weights = dict(net.weights(0))
     weights["shortcut.bias"] = np.full_like(weights["shortcut.bias"], np.nan)
     given = Given(weights, {})
-    first = net.verify(given).checks[0].first
-    assert (first.name, first.problem) == ("shortcut", "the reference itself is not finite")
+    result = net.verify(given)
+    (found,) = result.diagnostics()
+    assert found.message == "the network itself gives values that are not finite, first at `shortcut`"
+    assert (found.slug, found.span.line) == ("disagreement", 6)
+    assert (result.agrees, list(result.checks), result.to_dict()["not_finite"]) == (False, [], "shortcut")
+    assert result.to_text().splitlines()[2:] == [
+        "nothing was compared: `shortcut` itself gives values that are not finite"
+    ]
     (warning,) = given.warnings
     assert warning.message == "what was given holds infinities or NaN in 1 parameter: `shortcut.bias`"
 

@@ -141,6 +141,24 @@ def test_mistakes(run: Run, arguments: list[str], message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "named"),
+    [("l.pth", "torchvision:l.pth"), ("l.PT", "torchvision:l.PT"), ("l.weights.h5", "keras:l.weights.h5"),
+     ("l.keras", "keras:l.keras")],
+)  # fmt: skip
+def test_a_name_of_another_format_needs_its_prefix(run: Run, name: str, named: str) -> None:
+    code, out, err = run("-o", name)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error[bad-weight-file]: `{name}` would hold safetensors")
+    assert f"help: write `{named}`" in err
+    assert not Path(name).exists()
+    Path(name).write_bytes(b"PK\x03\x04 and more")
+    code, out, err = run("-o", "w.safetensors", "--from", name)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error[bad-weight-file]: `{name}` is not a whole safetensors file")
+    assert f"`{named}`" in err.partition("help: ")[2]
+
+
+@pytest.mark.parametrize(
     ("target", "message"), [("none/w", "No such file or directory: none/w"), (".", "Is a directory: .")]
 )
 def test_what_cannot_be_written(tmp_path: Path, target: str, message: str) -> None:

@@ -73,6 +73,16 @@ def test_everything_that_does_not_fit_is_one_error(graph: Graph, suffix: str, tm
     assert "no name map has small" in message
 
 
+def test_other_shapes_alone_are_not_for_want_of_a_name_map(graph: Graph, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    file = tmp_path / "a.safetensors"
+    save_file(arrays(graph) | {"fc.weight": np.zeros((6, 32), np.float32)}, file)
+    message = error(graph, "torchvision", file, "foreign-weights")
+    assert "does not fit small: 1 of another shape: `fc.weight` is 6×32 and not 5×32" in message
+    assert "no name map" not in message
+
+
 def test_both_sides_are_named(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     graph = cnnspec.load("alexnet_torchvision", classes=2).graph

@@ -123,6 +123,12 @@ CIFAR_CNN: Table = {
     "fc1": ((500,), 512_500),
     "fc2": ((10,), 5_010),
 }
+FASHION_CNN: Table = {  # weights of convolutions, and two numbers a channel for each norm
+    "stem": ((32, 28, 28), 9 * 32 + 2 * 32),
+    "block1": ((64, 7, 7), 9 * 32 * 64 + 9 * 64 * 64 + 4 * 64),
+    "block2": ((128, 7, 7), 9 * 64 * 128 + 9 * 128 * 128 + 4 * 128),
+    "fc": ((10,), 1_290),
+}
 SE_RESNET50: Table = {  # a gate on C channels has 2·C·C/16 weights and C/16 + C biases
     "layer1.0.se": ((256, 56, 56), 8_464),
     "layer2.0.se": ((512, 28, 28), 33_312),
@@ -134,6 +140,7 @@ SE_RESNET50: Table = {  # a gate on C channels has 2·C·C/16 weights and C/16 +
 TABLES = {
     "alexnet": ALEXNET,
     "cifar_cnn": CIFAR_CNN,
+    "fashion_cnn": FASHION_CNN,
     "googlenet": GOOGLENET,
     "inception_v2": INCEPTION_V2,
     "inception_v4": INCEPTION_V4,

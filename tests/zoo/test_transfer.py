@@ -139,6 +139,7 @@ HAND = [  # weights and biases that train with ten classes
     ("vgg16", "small_similar", 4096 * 10 + 10),
     ("vgg16", "small_different", 128 * 10 + 10),
     ("vgg16", "large_different", 138_357_544 - 4_097_000 + 40_970),
+    ("fashion_cnn", "small_similar", 128 * 10 + 10),
     ("googlenet", "small_similar", 1024 * 10 + 10),
     ("googlenet", "large_different", 6_998_552 - 1_025_000 + 10_250),
     ("inception_v3", "small_different", 288 * 10 + 10),

@@ -12,6 +12,7 @@ from data import Data
 from torch import nn
 
 from cnnspec.backends.torch.snippets.layers import FROZEN
+from cnnspec.backends.torch.snippets.processes import RANK
 from cnnspec.train.snippets.cache import with_features
 
 # What a generated file has not: an option's lines are there where the recipe has it on.
@@ -58,4 +59,4 @@ def frozen_features(
     precision = PRECISION if HALF else torch.float32
     key.update(f"{torch.__version__} {device.type} {precision}".encode())
     found = args.features, key.digest(), args.batch_size
-    return with_features(data, *found, compute)
+    return with_features(data, *found, compute, True if RANK else None)
