@@ -262,9 +262,9 @@ class Net:
         """Write an ONNX file, and beside it `file`.data where the weights are beyond 2 GB; returns what was written.
 
         With `preprocess` it takes uint8 images (batch, height, width, channels), with `probabilities` it gives these
-        instead of logits. `weights` are arrays by parameter, or what `load_weights` takes. Of published weights it has the preprocessing and the labels. Infinities and NaN in the
-        weights are written, and `weights.warnings` then says so. Raises `SpecError` where these are not the network's
-        weights, or it cannot be exported.
+        instead of logits. `weights` are arrays by parameter, or what `load_weights` takes. Of published weights it has
+        the preprocessing and the labels. Infinities and NaN in the weights are written, and `weights.warnings` then
+        says so. Raises `SpecError` where these are not the network's weights, or it cannot be exported.
         """
         from cnnspec.lower.backend import own_backend
 

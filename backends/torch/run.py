@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnnspec.backends.torch.modules import attribute
 from cnnspec.graph import Graph, Instance, Node
 from cnnspec.lower.backend import Precision, Weights
-from cnnspec.lower.execute import run_text
+from cnnspec.lower.execute import lasting_module
 from cnnspec.lower.fold import fold
 from cnnspec.lower.python import camel, identifier
 
@@ -25,10 +25,8 @@ def key(path: str) -> str:
 
 def execute(program: Program, text: str) -> Any:
     """The network's class, from the text that was printed; a traceback in it shows its lines."""
-    name = f"<cnnspec {program.name} torch>"
-    namespace: dict[str, Any] = {"__name__": f"cnnspec_{program.name}_torch"}
-    run_text(text, name, namespace)
-    return namespace[identifier(camel(program.network.name), ())]
+    module = lasting_module(text, f"cnnspec {program.name} torch")
+    return getattr(module, identifier(camel(program.network.name), ()))
 
 
 def build(program: Program, text: str, weights: Weights | None, dtype: torch.dtype | None = None) -> torch.nn.Module:

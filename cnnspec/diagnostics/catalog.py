@@ -95,7 +95,7 @@ CATALOG: dict[str, Entry] = {
     "unknown-case": _error("The spec has no transfer case of this name."),
     "unmatched-path": _error("A path or pattern that no layer has."),
     "no-effect": _error("What a transfer case says of a layer changes nothing."),
-    "label-count": _error("The number of labels is not the number of outputs."),
+    "label-count": _error("The number of labels is not the number of outputs, or of the two classes of one sigmoid."),
     # weights
     "no-file": _error("There is no file at a path that was given."),
     "bad-weight-file": _error("A weight file is corrupt or cut short, or of another format or version."),

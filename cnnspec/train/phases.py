@@ -47,7 +47,7 @@ def _names(start: str, paths: list[str], name: Callable[[str], str]) -> Group:
 def _spread(code: Code, indent: int = 0, suffix: str = "") -> list[str]:
     """A list or a mapping, with each item on a line of its own where one line is too short for all."""
     pad, whole = " " * indent, flat(code) + suffix
-    if isinstance(code, str) or len(pad + whole) <= WIDTH:
+    if not isinstance(code, Group) or len(pad + whole) <= WIDTH:
         return [pad + whole]
     items = [line for item in code.items for line in _spread(item, indent + 4, ",")]
     return [pad + code.open, *items, pad + code.close + suffix]

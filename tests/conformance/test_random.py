@@ -1,7 +1,6 @@
 """Random specs: what is made of them is what they say, and all backends compute the same. Once found, faults stay tested."""
 
 import itertools
-import re
 from pathlib import Path
 
 import pytest
@@ -30,16 +29,7 @@ def released():
 @pytest.mark.parametrize("first", range(0, GRAPHS, BATCH))
 def test_backends_agree_on_random_specs(first):
     found = {seed: faults(random_spec(seed), single=False) for seed in range(first, first + BATCH)}
-    assert {seed: f for seed, f in found.items() if not all(map(rounding, f))} == {}
-
-
-def rounding(complaint: str) -> bool:
-    """Whether float32 alone departs, by less than twice what is allowed.
-
-    The allowance is four times the reference's own rounding, which a small network has little of by luck.
-    """
-    figures = re.search(r"in float32 .* difference is (\S+), (\S+) is allowed", complaint)
-    return figures is not None and float(figures[1]) < 2 * float(figures[2])
+    assert {seed: f for seed, f in found.items() if f} == {}
 
 
 @pytest.mark.parametrize("first", range(GRAPHS, 3 * GRAPHS, 4 * BATCH))

@@ -1,6 +1,9 @@
 """What is PyTorch's own: the text that runs, weights going in, heads in training. Ops and networks: test_backends.py."""
 
+import inspect
 import linecache
+import multiprocessing
+import pickle
 import traceback
 
 import numpy as np
@@ -42,6 +45,30 @@ def test_a_traceback_shows_the_generated_line(lenet):
     assert "self." in (frames[-1].line or "")
     linecache.checkcache()  # as debuggers do: the text must survive it
     assert linecache.getline(frames[-1].filename, frames[-1].lineno or 0)
+
+
+def test_a_model_is_pickled_and_shows_its_text(lenet):
+    model = lenet.build("torch").eval()
+    copy = pickle.loads(pickle.dumps(model))
+    images = torch.ones(1, 1, 28, 28)
+    assert torch.equal(copy(images), model(images))
+    assert type(lenet.build("torch")) is type(model)
+    assert inspect.getsource(type(model)).strip() in lenet.source("torch")
+    assert inspect.getsource(type(model).forward).lstrip().startswith("def forward(self")
+    here, there = multiprocessing.get_context("fork").Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_sends_back, args=(there,))
+    child.start()
+    here.send_bytes(pickle.dumps(model))
+    sent = pickle.loads(here.recv_bytes())
+    child.join()
+    assert type(sent) is type(model)
+    other = cnnspec.load("lenet5", classes=3).build("torch")
+    assert inspect.getsource(type(model)).strip() in lenet.source("torch"), "another text is another module"
+    assert type(pickle.loads(pickle.dumps(other))) is type(other)
+
+
+def _sends_back(end):
+    end.send_bytes(pickle.dumps(pickle.loads(end.recv_bytes())))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from random_specs import loaded, random_spec
 
 import cnnspec
 from cnnspec.lower.backend import CodeBackend, backends
@@ -17,6 +18,7 @@ HERE = Path(__file__).parent
 PRINTED = ["lenet5", "mnist_cnn", "vgg16", "googlenet", "resnet50", "xception", "inception_v2", "se_resnet50"]
 CASES = ["small_similar", "small_different", "large_similar", "large_different"]
 CODE = [name for name, point in backends().items() if isinstance(point.load(), CodeBackend)]
+RANDOM = range(5000, 5100)
 LIMITS = {"resnet50": 110, "resnet152": 110, "googlenet": 110, "vgg16": 60}
 
 
@@ -28,6 +30,11 @@ def network(name: str) -> cnnspec.Net:
 @cache
 def source(name: str, backend: str) -> str:
     return network(name).source(backend)
+
+
+@cache
+def random_networks() -> dict[str, cnnspec.Net]:
+    return {f"random{seed}": loaded(random_spec(seed)) for seed in RANDOM}
 
 
 def test_two_backends_print_code():
@@ -97,11 +104,25 @@ def test_a_deeper_network_is_no_longer(backend):
 def test_ruff_has_nothing_to_say(backend, tmp_path):
     for name in cnnspec.zoo():
         (tmp_path / f"{name}.py").write_text(source(name, backend))
-    for command in (["check"], ["format", "--check"]):
+    assert complaints(tmp_path) == ""
+
+
+def test_ruff_has_nothing_to_say_of_random_specs(tmp_path):
+    for name, net in random_networks().items():
+        for backend in CODE:
+            (tmp_path / f"{name}_{backend}.py").write_text(net.source(backend))
+    assert complaints(tmp_path) == ""
+
+
+def complaints(folder: Path) -> str:
+    """What ruff says about the files in a folder, as it is set without a project."""
+    said = ""
+    for command in (["check"], ["format", "--diff"]):
         run = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--isolated", str(tmp_path)], capture_output=True, text=True
+            [sys.executable, "-m", "ruff", *command, "--isolated", str(folder)], capture_output=True, text=True
         )
-        assert run.returncode == 0, run.stdout + run.stderr
+        said += run.stdout + run.stderr if run.returncode else ""
+    return said
 
 
 @pytest.mark.parametrize("imports", ["skip", pytest.param("normal", marks=pytest.mark.slow)])
@@ -109,6 +130,8 @@ def test_mypy_has_nothing_to_say(imports, tmp_path):
     """Without reading PyTorch's own types, too: those take it ten times as long as all networks together."""
     for name in cnnspec.zoo():
         (tmp_path / f"{name}.py").write_text(source(name, "torch"))
+    for name, net in random_networks().items() if imports == "normal" else ():
+        (tmp_path / f"{name}.py").write_text(net.source("torch"))
     files = sorted(map(str, tmp_path.glob("*.py")))
     options = ["--config-file=", "--cache-dir", str(tmp_path / "cache"), "--follow-imports", imports]
     command = [sys.executable, "-m", "mypy", *options, *files]

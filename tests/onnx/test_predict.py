@@ -310,7 +310,8 @@ def test_one_sigmoid_has_no_three_labels(tmp_path):
 
 def test_a_head_called_probabilities_is_none_of_the_main_output(tmp_path, folder):
     (tmp_path / "two.yaml").write_text(
-        SPEC[: SPEC.index("transfer:")] + "outputs: {probabilities: {from: stem, layers: [global_avg_pool, {dense: 4}]}}\n",
+        SPEC[: SPEC.index("transfer:")]
+        + "outputs: {probabilities: {from: stem, layers: [global_avg_pool, {dense: 4}]}}\n",
         encoding="utf-8",
     )
     net = cnnspec.load(tmp_path / "two.yaml")

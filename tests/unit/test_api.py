@@ -20,13 +20,13 @@ def test_a_backend_without_code_is_named_with_those_that_have_it(backend, net, t
         lambda: net.train(tmp_path / "run", backend=backend, recipe="standard"),
     ]
     for call in calls:
-        with pytest.raises(ValueError, match=f"^`{backend}` is no backend that prints code: keras, torch are$"):
+        with pytest.raises(ValueError, match=rf"^`{backend}` is no backend that prints code: keras, torch are$"):
             call()
     assert not list(tmp_path.iterdir())
 
 
 def test_a_backend_that_there_is_not_is_named_with_all(net):
-    with pytest.raises(ValueError, match="^there is no backend `jax`, only keras, onnx, reference, torch$"):
+    with pytest.raises(ValueError, match=r"^there is no backend `jax`, only keras, onnx, reference, torch$"):
         net.verify(backends=["jax"])
 
 
@@ -51,6 +51,6 @@ def test_a_file_of_weights_that_is_not_there(net, tmp_path):
         lambda: net.verify("nofile.safetensors"),
         lambda: net.save_weights(tmp_path / "w.safetensors", "nofile.safetensors"),
     ):
-        with pytest.raises(cnnspec.SpecError, match="`nofile.safetensors` does not exist"):
+        with pytest.raises(cnnspec.SpecError, match=r"`nofile\.safetensors` does not exist"):
             call()
     assert not list(tmp_path.iterdir())
