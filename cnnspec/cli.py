@@ -350,7 +350,7 @@ def ensemble(
         str | None, typer.Option("--output", "-o", metavar="M.onnx", help="The file to write.", show_default=False)
     ] = None,
 ) -> None:
-    """Make one ONNX file of several runs, which gives the mean of their probabilities."""
+    """Write an ONNX file that gives the mean of several runs."""
     from pathlib import Path
 
     from cnnspec.train.ensemble import ensemble as make_ensemble

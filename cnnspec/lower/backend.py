@@ -129,9 +129,9 @@ def code_backend(name: str) -> Any:
     Raises `ValueError` where there is none, or it prints none.
     """
     known = backends()
-    if name in known and isinstance(found := known[name].load(), CodeBackend):
+    if name in known and hasattr(found := known[name].load(), "source"):
         return found
-    choices = [each for each, point in known.items() if isinstance(point.load(), CodeBackend)]
+    choices = [each for each, point in known.items() if hasattr(point.load(), "source")]
     raise ValueError(f"`{name}` is no backend that prints code: {', '.join(choices)} are")
 
 

@@ -19,7 +19,9 @@ slow = pytest.mark.slow
 CASES = ["small_similar", "small_different", "large_similar", "large_different"]
 BACKENDS = ["torch", "keras"]
 ZOO = [
-    pytest.param(name, size, case, marks=[] if name == "resnet18" else slow, id=f"{name}-{case}")
+    pytest.param(
+        name, size, case, marks=[] if (name, case) == ("resnet18", "large_similar") else slow, id=f"{name}-{case}"
+    )
     for name, size in (("resnet18", 32), ("googlenet", 80), ("vgg16_bn", 32))
     for case in CASES
 ]
@@ -60,7 +62,10 @@ def test_frozen_layers_of_the_zoo_are_bit_identical(name, size, case, backend, t
     assert (moving(net.graph, 2) == weights.keys()) == (case == "large_different")
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9, "optimizer": {"adamw": 0.01}, "gradient_accumulation": 2}])
+MORE = {"ema": 0.9, "optimizer": {"adamw": 0.01}, "gradient_accumulation": 2}
+
+
+@pytest.mark.parametrize("options", [{}, pytest.param(MORE, marks=slow)])
 def test_layers_train_from_their_epoch_on(options, backend, tmp_path):
     data = {"npz": str(write_data(tmp_path, (2, 8, 8), 3, 24))}
     case = BOTH | {"unfreeze": {2: ["block2"], 4: ["stem"]}, "learning_rate": {"block2": 0.1, "stem": 0.5}}
@@ -130,7 +135,7 @@ transfer:
 """
 
 
-@pytest.mark.parametrize("batch_size", [6, 5])
+@pytest.mark.parametrize("batch_size", [pytest.param(6, marks=slow), 5])
 def test_two_processes_train_late_layers_as_one(batch_size, tmp_path):
     torch = pytest.importorskip("torch")
     data = write_data(tmp_path, (2, 8, 8), 3, 24)
@@ -170,7 +175,7 @@ runpy.run_path("train.py", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [pytest.param(1, marks=slow), 2])
 def test_two_devices_train_late_layers_as_one(accumulation, tmp_path):
     pytest.importorskip("tensorflow")
     data = write_data(tmp_path, (2, 8, 8), 3, 24)
@@ -200,7 +205,7 @@ def test_two_devices_train_late_layers_as_one(accumulation, tmp_path):
         assert np.abs(array - weights[key]).max() > 1e-3
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [pytest.param(1, marks=slow), 2])
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(precision, accumulation, backend, tmp_path):
     data = {"npz": str(write_data(tmp_path, (2, 8, 8), 3, 24))}
