@@ -72,7 +72,7 @@ def not_negative(node: Node, depth: int = 4) -> bool:
     """Whether a node gives nothing below zero, as far as one sees from the ops next to it."""
     if node.op.kind in ("relu", "relu6", "sigmoid", "hard_sigmoid", "softmax"):
         return True
-    if node.op.kind in ("max_pool", "avg_pool", "dropout", "spatial_dropout", "concat") and depth:
+    if (node.op.drops or node.op.kind in ("max_pool", "avg_pool", "concat")) and depth:
         return all(not_negative(source, depth - 1) for source in node.inputs)
     return False
 

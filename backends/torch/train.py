@@ -71,7 +71,7 @@ class _Printer:
         self.phases = phases(self.graph)
         cut = feature_cut(self.graph, recipe, program)
         self.cut = None if isinstance(cut, str) else cut
-        self.drops = any(node.op.kind in ("dropout", "spatial_dropout") for node in self.graph.nodes)
+        self.drops = any(node.op.drops for node in self.graph.nodes)
         self.evaluated = "average.module" if recipe.ema else "model"
         self.measured = f"Head({self.evaluated}, cached)" if self.cut else self.evaluated
 

@@ -91,7 +91,7 @@ class Node:
     def probabilities(self) -> str:
         """`softmax` or `sigmoid` if its values are the probabilities that one of these gives, else empty."""
         node = self
-        while node.inputs and node.op.kind in ("dropout", "spatial_dropout", "flatten"):
+        while node.inputs and (node.op.drops or node.op.kind == "flatten"):
             (node,) = node.inputs  # whose values these are
         if node.op.kind == "sigmoid" or (node.op.kind == "softmax" and node.shape.channels == self.shape.channels):
             return node.op.kind
@@ -170,6 +170,10 @@ class Graph:
     def name(self) -> str:
         """The network's name."""
         return self.spec.name
+
+    def start(self, path: str) -> int | None:
+        """The epoch, counted from 1, in which a layer starts to train; None if it never does."""
+        return self.starts.get(path) if path in self.frozen else 1
 
     def inference(self) -> Graph:
         """The graph without the heads that exist in training only, and without what leads to them alone."""

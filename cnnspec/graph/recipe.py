@@ -107,5 +107,5 @@ def few_values(graph: Graph) -> list[Node]:
         for node in graph.nodes
         if node.op.kind == "batch_norm"
         and (not isinstance(node.shape, Maps) or node.shape.height == node.shape.width == 1)
-        and (node.path not in graph.frozen or node.path in graph.starts)
+        and graph.start(node.path)
     ]

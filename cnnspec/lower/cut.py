@@ -15,8 +15,6 @@ from cnnspec.lower.replay import stretches
 METHODS = ("forward_features", "forward_head")
 """The two parts of a network in PyTorch, as timm calls them."""
 
-_RANDOM = ("dropout", "spatial_dropout")
-
 
 class Cut(NamedTuple):
     """The last point of a network's own steps where one value flows and nothing before it changes in training.
@@ -74,10 +72,8 @@ def _readers(graph: Graph) -> dict[str, set[str]]:
 
 def _moving(node: Node, name: str, graph: Graph) -> str:
     """Why what a layer makes is not always the same; empty if it is. `name` is what it is a part of."""
-    if node.params and node.path not in graph.frozen:
-        return f"`{name}` trains"
-    if node.params and node.path in graph.starts:
-        return f"`unfreeze` trains `{name}` from epoch {graph.starts[node.path]}"
-    if node.op.kind in _RANDOM and node.canonical().attrs["rate"]:
+    if node.params and (start := graph.start(node.path)):
+        return f"`{name}` trains" if start == 1 else f"`unfreeze` trains `{name}` from epoch {start}"
+    if node.op.drops and node.canonical().attrs["rate"]:
         return f"`{name}` drops at random"
     return ""

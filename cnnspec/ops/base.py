@@ -71,6 +71,8 @@ class Op(BaseModel):
     """Whether it takes several inputs."""
     parameterised: ClassVar[bool] = False
     """Whether it owns weights or statistics."""
+    drops: ClassVar[bool] = False
+    """Whether it drops values at random in training, and does nothing else."""
     role: ClassVar[str] = ""
     """`norm` or `activation`, for an op that may be attached to another as such."""
 

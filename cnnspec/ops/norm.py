@@ -109,6 +109,7 @@ class Dropout(Elementwise):
 
     kind: ClassVar[str] = "dropout"
     main: ClassVar[str] = "rate"
+    drops: ClassVar[bool] = True
     rate: DropProbability
 
 
@@ -117,6 +118,7 @@ class SpatialDropout(Elementwise):
 
     kind: ClassVar[str] = "spatial_dropout"
     main: ClassVar[str] = "rate"
+    drops: ClassVar[bool] = True
     rate: DropProbability
 
     def shape(self, inputs: Sequence[Shape]) -> Shape:

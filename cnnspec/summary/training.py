@@ -29,9 +29,8 @@ class Training(NamedTuple):
 
 def training(graph: Graph, path: str) -> Training:
     """How the layer at a path trains."""
-    start = graph.starts.get(path) if path in graph.frozen else 1
     new = graph.transfer is not None and graph.transfer.starts_anew(path)
-    return Training(start, graph.factors.get(path, 1.0), new)
+    return Training(graph.start(path), graph.factors.get(path, 1.0), new)
 
 
 def training_of(graph: Graph, layers: Iterable[LayerCost]) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 
 from cnnspec.diagnostics import Diagnostic, Report, Source, Span
 from cnnspec.lower.backend import own_backend
-from cnnspec.train.evaluate import MODEL, refuse
-from cnnspec.train.folds import Folds, is_folds
+from cnnspec.train.evaluate import model_of, refuse
+from cnnspec.train.folder import is_folds
+from cnnspec.train.folds import Folds
 from cnnspec.train.seen import beside, seen_by
 from cnnspec.weights.finite import report_odd
 from cnnspec.weights.foreign import replacing
@@ -61,16 +62,8 @@ def _members(target: Path) -> list[Path]:
     if not target.is_dir():
         return [target]
     if not is_folds(target):
-        return [_model(target)]
-    return [_model(run.path) for run in Folds(target).runs]
-
-
-def _model(run: Path) -> Path:
-    model = run / MODEL
-    if not model.is_file():
-        help = "a run has it at its end: `cnnspec train --resume -o` goes on with one"
-        refuse("no-run", f"`{run}` has no {MODEL}", str(run), help)
-    return model
+        return [model_of(target)]
+    return [model_of(run.path) for run in Folds(target).runs]
 
 
 def _check(members: Sequence[Path], path: Path) -> None:

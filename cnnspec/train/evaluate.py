@@ -19,6 +19,7 @@ from cnnspec.source import Mapping, grown, read_text
 from cnnspec.spec.loader import load_spec
 from cnnspec.spec.text import tree_text
 from cnnspec.train.evaluation import Evaluation
+from cnnspec.train.folder import is_folds
 from cnnspec.train.generate import data_module
 from cnnspec.train.place import data_section
 from cnnspec.train.seen import Hashes, is_seen, seen_by
@@ -42,12 +43,7 @@ def evaluate(target: Path, data: str | None = None, split: Split | None = None) 
     `target` is an ONNX file or the folder of a run. Without `split` it is the test part, or else what there is. Raises
     `SpecError` for what cannot be evaluated, `MissingDependency` without ONNX Runtime.
     """
-    model = target / MODEL if target.is_dir() else target
-    if target.is_dir() and not model.is_file():
-        help = "a run has it at its end: `cnnspec train --resume -o` goes on with one"
-        if any(target.glob("fold-*/run.json")):
-            help = f"name one of its folds, or make a network of all: `cnnspec ensemble {target} -o M.onnx`"
-        refuse("no-run", f"`{target}` has no {MODEL}", str(target), help)
+    model = model_of(target) if target.is_dir() else target
     scorer = backends()["onnx"].load().scorer(model)
     images = _images(scorer, model, data, split)
     seen = seen_by(model)
@@ -214,6 +210,17 @@ def _foreign(scorer: Any, model: Path, span: Span) -> Mapping | None:
     given: Any = {"cnnspec": 1, "name": "model", "input": {"channels": scorer.channels, "size": list(scorer.size)}}
     tree = grown(given, span)
     return tree if isinstance(tree, Mapping) else None
+
+
+def model_of(run: Path) -> Path:
+    """The ONNX file in the folder of a run. Raises `SpecError` where there is none."""
+    model = run / MODEL
+    if not model.is_file():
+        help = "a run has it at its end: `cnnspec train --resume -o` goes on with one"
+        if is_folds(run):
+            help = f"name one of its folds, or make a network of all: `cnnspec ensemble {run} -o M.onnx`"
+        refuse("no-run", f"`{run}` has no {MODEL}", str(run), help)
+    return model
 
 
 def refuse(slug: str, message: str, what: str, help: str = "") -> NoReturn:

@@ -97,6 +97,12 @@ def read_record(run: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and {"name", "backend"} <= record.keys() else None
 
 
+def is_folds(path: Path) -> bool:
+    """Whether a folder holds the runs of a cross-validation."""
+    record = read_record(path) or {}
+    return "folds" in record and "fold" not in record
+
+
 def newest_run(name: str, backend: str | None, runs: Path = Path(RUNS)) -> Path | None:
     """The run of the network `name` that was begun last, with `backend` where that is given."""
     found = []

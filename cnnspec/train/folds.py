@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
+from cnnspec.summary.columns import Column, fitted
 from cnnspec.train.features import features_line
-from cnnspec.train.folder import RUNS, new_folder, read_record, write_files
+from cnnspec.train.folder import RUNS, is_folds, new_folder, read_record, write_files
 from cnnspec.train.plan import json_bytes, make_plan
 from cnnspec.train.process import Busy, locked
 from cnnspec.train.run import Run, Stopped, begun, refuse_taken, resumed
@@ -54,12 +55,12 @@ class Folds:
     @property
     def mean(self) -> dict[str, float]:
         """The mean of each figure over the folds; empty before there are two."""
-        return {name: fmean(values) for name, values in _columns(self.rows).items()}
+        return _over_folds(self.rows, fmean)
 
     @property
     def deviation(self) -> dict[str, float]:
         """The standard deviation of each figure as that of a sample, with n − 1."""
-        return {name: stdev(values) for name, values in _columns(self.rows).items()}
+        return _over_folds(self.rows, stdev)
 
     @property
     def finished(self) -> bool:
@@ -116,9 +117,7 @@ class Folds:
         whole: dict[str, Any] = {"folds": len(self.runs), "rows": rows}
         lines: list[dict[str, Any]] = [*rows]
         if len(rows) == len(self.runs):
-            columns = _columns(rows)
-            whole["mean"] = {name: fmean(values) for name, values in columns.items()}
-            whole["deviation"] = {name: stdev(values) for name, values in columns.items()}
+            whole["mean"], whole["deviation"] = _over_folds(rows, fmean), _over_folds(rows, stdev)
             lines += [{"fold": what, **whole[what]} for what in ("mean", "deviation")]
         text = StringIO(newline="")
         table = csv.DictWriter(text, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
@@ -130,20 +129,12 @@ class Folds:
         """A table of the figures, what could not be made, and where all is."""
         rows = self.rows
         names = list(_columns(rows))
-        lines = [["fold", "epoch", *names]]
-        lines += [
-            [f"{row['fold']:.0f}", f"{row['epoch']:.0f}", *(_shown(name, row.get(name)) for name in names)]
-            for row in rows
-        ]
-        for what, figures in (("mean", self.mean), ("deviation", self.deviation)):
-            lines.append([what, "", *(_shown(name, figures[name]) for name in names)])
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = [
-            "  ".join(
-                [f"{line[0]:<{widths[0]}}", *(f"{cell:>{w}}" for cell, w in zip(line[1:], widths[1:], strict=True))]
-            )
-            for line in lines
-        ]
+        columns = [Column("fold"), *(Column(name, right=True) for name in ("epoch", *names))]
+        cells = [{"fold": f"{row['fold']:.0f}", "epoch": f"{row['epoch']:.0f}"} for row in rows]
+        cells += [{"fold": what, "epoch": ""} for what in ("mean", "deviation")]
+        for cell, figures in zip(cells, (*rows, self.mean, self.deviation), strict=True):
+            cell |= {name: _shown(name, figures.get(name)) for name in names}
+        table, _ = fitted(columns, (), cells, None)
         table.append("(deviation: the standard deviation of a sample, with n − 1)")
         made = [
             f"  {self.path / name}  {what}" for name, what in ((TABLE, "this table"), (FIGURES, "the same as JSON"))
@@ -177,7 +168,7 @@ def train_folds(
     target = folder or Path(RUNS, f"{graph.name}-{backend}-folds")
     recipes: list[Recipe] = []
     for fold in range(1, folds + 1):
-        recipe = settle(graph, _with_fold(choices, fold, folds), report, whole=not case)
+        recipe = settle(graph, replace(choices, fold=(fold, folds)), report, whole=not case)
         report.raise_errors()
         assert recipe is not None, "what was not read is an error"
         recipes.append(recipe)
@@ -214,16 +205,6 @@ def going_on(name: str | None, backend: str | None, folder: Path | None) -> Run 
     return Folds(run.path) if is_folds(run.path) else run
 
 
-def is_folds(path: Path) -> bool:
-    """Whether a folder holds the runs of a cross-validation."""
-    record = read_record(path) or {}
-    return "folds" in record and "fold" not in record
-
-
-def _with_fold(choices: Choices, fold: int, folds: int) -> Choices:
-    return replace(choices, fold=(fold, folds))
-
-
 def _row(fold: int, run: Run, recipe: Recipe, made: Products) -> Row:
     """What a fold gave: the epoch whose weights the run ended with, its figures, and those of the test part."""
     kept = run.metrics
@@ -241,6 +222,10 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[float]]:
     """The values of every figure that all folds have, where there are two folds or more."""
     names = [name for name in rows[0] if name not in ("fold", "epoch")] if len(rows) > 1 else []
     return {name: [row[name] for row in rows] for name in names if all(name in row for row in rows)}
+
+
+def _over_folds(rows: Sequence[Row], statistic: Callable[[list[float]], float]) -> dict[str, float]:
+    return {name: statistic(values) for name, values in _columns(rows).items()}
 
 
 def _shown(name: str, value: float | None) -> str:

@@ -11,7 +11,6 @@ from cnnspec.lower.python import WIDTH, Code, Group, flat, literal, quoted
 
 _Value = TypeVar("_Value", bound=Hashable)
 _NEVER = 0  # as the epoch in which a layer starts to train
-_DROPS = ("dropout", "spatial_dropout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +58,10 @@ def phases(graph: Graph) -> Phases:
     factors: dict[str, float] = {}
     for node in graph.nodes:
         if node.params:
-            starts[node.path] = graph.starts.get(node.path, _NEVER) if node.path in graph.frozen else 1
+            starts[node.path] = graph.start(node.path) or _NEVER
             if starts[node.path] != _NEVER:
                 factors[node.path] = graph.factors.get(node.path, 1.0)
-        elif node.op.kind in _DROPS:
+        elif node.op.drops:
             starts[node.path] = 1
     unfreeze: dict[int, list[str]] = {}
     for path, epoch in _covers(starts).items():

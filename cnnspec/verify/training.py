@@ -177,13 +177,12 @@ class _Variances:
         """By the key, the step from which on it moves, from 0."""
         self.step = 0
         for node in graph.nodes:
-            if node.op.kind == "batch_norm" and (node.path not in graph.frozen or node.path in graph.starts):
+            if node.op.kind == "batch_norm" and (epoch := graph.start(node.path)):
                 shape = node.shape
                 pixels = shape.height * shape.width if isinstance(shape, Maps) else 1
                 count = plan.recipe.batch_size * pixels
                 keep = float(dict(node.canonical().attrs)["momentum"]) ** plan.recipe.gradient_accumulation
                 self.keys[f"{node.path}.running_var"] = keep, (count - 1) / count
-                epoch = graph.starts.get(node.path, 1)
                 self.first[f"{node.path}.running_var"] = (epoch - 1) * plan.steps_per_epoch
         self.before = {key: np.asarray(weights[key], np.float64) for key in self.keys}
         self.made = dict(self.before)

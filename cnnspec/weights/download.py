@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from hashlib import md5, sha256
+from functools import partial
+from hashlib import file_digest, md5, sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,10 +64,8 @@ def fetch(entry: Published, report: Report) -> Path | None:
 
 def _mismatch(path: Path, entry: Published) -> str:
     """How a file's checksum differs from the published one; empty if it does not."""
-    digest = sha256() if entry.algorithm == "sha256" else md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+        digest = file_digest(file, sha256 if entry.algorithm == "sha256" else partial(md5, usedforsecurity=False))
     found = digest.hexdigest()[: len(entry.checksum)]
     what = "its SHA-256 begins with" if entry.algorithm == "sha256" else "its MD5 is"
     return "" if found == entry.checksum else f"{what} {found} and not {entry.checksum}"

@@ -168,10 +168,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
     def checkpoint() -> None:
         if WATCHES:
             at.watchers = {name: each.state_dict() for name, each in watchers.items()}
-        if CACHES:
-            save(folder / f"step-{at.step:09}.npz", whole, vars(at))
-        if not CACHES:
-            save(folder / f"step-{at.step:09}.npz", model, vars(at))
+        save(folder / f"step-{at.step:09}.npz", whole if CACHES else model, vars(at))
         if KEEPS:
             for old in sorted(folder.glob("step-*"))[:-KEEP]:
                 old.unlink()
