@@ -419,6 +419,7 @@ def weights(
 
 def _list_published(spec: str, settings: dict[str, str]) -> None:
     from cnnspec.api import load
+    from cnnspec.summary.columns import listed
 
     net = load(spec, params=settings)
     rows = []
@@ -426,10 +427,9 @@ def _list_published(spec: str, settings: dict[str, str]) -> None:
         names = entry.reference + (f" ({', '.join(entry.aliases)})" if entry.aliases else "")
         accuracy = "top-1 {} %, top-5 {} %".format(*entry.accuracy) if entry.accuracy else "no classifier"
         rows.append((names, accuracy, entry.url))
-    first, second = (max((len(row[i]) for row in rows), default=0) for i in (0, 1))
-    for names, accuracy, url in rows:
-        print(f"{names:<{first}}  {accuracy:<{second}}  {url}")
-    if not rows:
+    if rows:
+        print("\n".join(listed(rows)))
+    else:
         print(f"no weights of `{net.name}` are published under a name")
 
 

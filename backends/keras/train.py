@@ -80,6 +80,7 @@ class _Printer:
             "MIXED": recipe.precision != "float32",
             "MOMENTUM": getattr(optimizer, "momentum", 0) > 0,
             "NESTEROV": getattr(optimizer, "nesterov", False),
+            "NORMS": any(node.op.kind == "batch_norm" for node in self.program.graph.nodes),
             "ONE_HOT": self.one_hot,
             "PER_CLASS": PerClass in tables,
             "PLATEAU": plateau,
@@ -180,13 +181,16 @@ class _Printer:
         body = ['    """The model with a loss and the metrics that are watched."""']
         if self.heads:
             weights = ", ".join(literal(float(output.loss_weight)) for output in self.outputs)
+            trained = [i == 0 or output.training_only for i, output in enumerate(self.outputs)]
+            losses = _list("losses = ", ["loss" if each else "None" for each in trained])
             body += [
                 "    heads = len(model.outputs) - 1",
+                *([] if all(trained) else lines(losses, 4)),
                 f"    weights = [{weights}]",
                 *lines(_list("metrics = ", metrics), 4),
                 "    model.compile(",
                 "        optimizer,",
-                "        [loss] * (1 + heads),",
+                "        [loss] * (1 + heads)," if all(trained) else "        losses[: 1 + heads],",
                 "        weights[: 1 + heads],",
                 "        [metrics] + [[]] * heads,",
                 *(["        auto_scale_loss=False,"] if self.recipe.precision == "mixed_float16" else []),

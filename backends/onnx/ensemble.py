@@ -39,6 +39,15 @@ class _Member:
         return labels
 
     @property
+    def probabilities(self) -> str:
+        """`Sigmoid` where each class has a probability of its own, else `Softmax`, whose classes share one."""
+        makers = {call.output: call for call in self.model.nodes}
+        call = makers.get(self.model.outputs[0].name)
+        while call and call.op in ("Mean", "Cast", "Flatten", "Identity", "Reshape"):  # an ensemble's members are alike
+            call = makers.get(call.inputs[0])
+        return "Sigmoid" if call and call.op == "Sigmoid" else "Softmax"
+
+    @property
     def preprocess(self) -> dict[str, Any]:
         return self._json(PREPROCESS) or {}
 
@@ -100,6 +109,8 @@ def _difference(first: _Member, other: _Member) -> str:
         return f"their classes: {classes} and {classes_other}"
     if first.labels != other.labels:
         return f"their labels: {_labels(first.labels, other.labels)}"
+    if first.probabilities != other.probabilities:
+        return f"what their probabilities are: those of {first.probabilities} and of {other.probabilities}"
     if given != given_other:
         return f"what they take: {_shown(given)}, and {_shown(given_other)}"
     if first.preprocess != other.preprocess:

@@ -94,7 +94,8 @@ class _Printer:
         ]
         slots = self.slots()
         found = collect(sorted(set(self.wanted)))
-        title = recipe.description or "this recipe"
+        numbers = f"{recipe.optimizer.kind}, {recipe.epochs} epochs, {recipe.batch_size} images a batch"
+        title = recipe.description or numbers
         constants = self.constants()
         constants += unsettled(found.values, constants)
         on = {"CACHES": self.cut is not None, "HALF": bool(self.half)}
@@ -336,7 +337,11 @@ class _Printer:
             source_lines.append(f"source = groups_of(single, {accumulation})")
         keep = recipe.checkpoints.keep
         every = recipe.checkpoints.every
-        last = "step == steps * args.epochs"
+        due = ["checkpoint()"]
+        if every > 1:
+            stops = f" or early_stop.waited >= {recipe.early_stop.patience}" if recipe.early_stop else ""
+            due = [f"last = stopped or step == steps * args.epochs{stops}"]
+            due += [f"if last or (epoch + 1) % {every} == 0:", "    checkpoint()"]
         return {
             **self.frozen(),
             "set_up": set_up,
@@ -353,9 +358,7 @@ class _Printer:
             "after_step": after_step + self.mid_epoch(),
             "after_epoch": after_epoch,
             "watch": watch,
-            "due": ["checkpoint()"]
-            if every == 1
-            else [f"if stopped or (epoch + 1) % {every} == 0 or {last}:", "    checkpoint()"],
+            "due": due,
             "end": self.end(),
         }
 
@@ -430,7 +433,11 @@ class _Printer:
     def end(self) -> list[str]:
         made: list[str] = []
         if restored := self.recipe.restored_file:
-            made.append(f'load_weights({self.evaluated}, args.run / "{restored}.pt")')
+            self.imports.add("import sys")
+            made.append(f'best = args.run / "{restored}.pt"')
+            made.append("if not best.is_file():")
+            made.append('    sys.exit("error: no epoch is the best: what is watched is not a number")')
+            made.append(f"load_weights({self.evaluated}, best)")
         save = [f'save({self.evaluated}.state_dict(), args.run / "final.pt")']
         if self.tables:
             self.imports.add("from data import CLASSES")

@@ -184,6 +184,11 @@ class Graph:
         nodes = [node for node in self.nodes if node.index in alive]
         return replace(self, nodes=nodes, outputs=outputs)
 
+    def trained(self) -> set[int]:
+        """Indices of the nodes that the loss depends on: further outputs of inference have none."""
+        further = [output.node for output in self.outputs[1:] if output.training_only]
+        return self.ancestors([self.outputs[0].node, *further])
+
     def ancestors(self, ends: list[Node]) -> set[int]:
         """Indices of the nodes that `ends` depend on, their own included."""
         seen: set[int] = set()

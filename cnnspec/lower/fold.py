@@ -6,24 +6,37 @@ Where uses differ by more than values can say (another activation, a missing nor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence as Many
-from functools import reduce
-from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
-from cnnspec.expr import Binary, Const, Expr, Index, ListOf, Template, Value, variables
+from cnnspec.expr import Binary, Const, Expr, Value, variables
 from cnnspec.graph import Graph, Instance, Node
 from cnnspec.lower import program as p
 from cnnspec.lower.globals import kept_parameters
+from cnnspec.lower.growth import growth_of, settle_channels
+from cnnspec.lower.instances import (
+    Container,
+    Rows,
+    arrives,
+    children,
+    descendants,
+    entries,
+    entry_key,
+    given,
+    gives,
+    group_key,
+    left_out_somewhere,
+    main_of,
+    read_from_outside,
+    shortcut_of,
+    spliced,
+    text_name,
+    variables_around,
+)
 from cnnspec.lower.ops import fold_op
 from cnnspec.lower.program import Definition, Head, Parameter, Program, Step, Tensor
 from cnnspec.lower.scope import CARRIED, Scope, Unfoldable, alike
-from cnnspec.lower.symbols import ONE, ZERO, binary, both, const, first, mentions, ref, simplify
-from cnnspec.spec.layers import Arg, Layer, ResidualLayer, StageLayer
-
-Rows = list[list[Instance]]
-"""For each element, the instances of one entry: one, none where it is left out, several where it is repeated."""
+from cnnspec.lower.symbols import ONE, ZERO, binary, const, ref, simplify
+from cnnspec.spec.layers import Arg, StageLayer
 
 
 def fold(graph: Graph, *, shared: bool = True) -> Program:
@@ -47,9 +60,9 @@ class _Folder:
         self.names: set[str] = set()
         self.signatures: dict[tuple[int, bool], Any] = {}
         self.outputs = {output.node for output in graph.outputs}
-        self.opened = _read_from_outside(graph)
-        for instance in _instances(graph.root):
-            if (key := _group_key(instance)) is not None:
+        self.opened = read_from_outside(graph)
+        for instance in descendants(graph.root):
+            if (key := group_key(instance)) is not None:
                 self.groups.setdefault(key, []).append(instance)
 
     def program(self) -> Program:
@@ -76,7 +89,7 @@ class _Folder:
     def definition_of(self, instance: Instance) -> tuple[Definition, int]:
         """The definition that an instance is a use of, and which use."""
         if id(instance) not in self.folded:
-            key = _group_key(instance)
+            key = group_key(instance)
             assert key is not None
             self.define(self.groups[key], (False, True, None) if self.shared else (None,))
         return self.folded[id(instance)]
@@ -116,9 +129,9 @@ class _Folder:
             kind = "head"
             names = dict.fromkeys(self.kept)
         if kind in ("stage", "list"):
-            names |= dict.fromkeys(_variables_around(some))
+            names |= dict.fromkeys(variables_around(some))
         definition = Definition("", kind, some.block.description if some.block else "")
-        values = [{**use.values, "in_channels": _arrives(use).shape.channels} for use in uses]
+        values = [{**use.values, "in_channels": arrives(use).shape.channels} for use in uses]
         definition.parameters = [Parameter("in_channels", tuple(v["in_channels"] for v in values))]
         definition.parameters += [
             Parameter(name, tuple(v[name] for v in values), default)
@@ -133,17 +146,17 @@ class _Folder:
             list(range(len(uses))),
             len(uses),
         )
-        x = Tensor("x", tuple(_arrives(use).shape for use in uses), ref("in_channels"))
+        x = Tensor("x", tuple(arrives(use).shape for use in uses), ref("in_channels"))
         definition.inputs = [x]
-        scope.bind([_arrives(use) for use in uses], x)
+        scope.bind([arrives(use) for use in uses], x)
         if kind == "list":  # the structure itself, alone in its text
             definition.steps = [self.structure(uses, [use.path for use in uses], scope, const(""))]
         else:
             definition.steps = self.body(uses, scope, x, numbered=kind == "stage")
-        definition.output = scope.tensor([_gives(use) for use in uses])
+        definition.output = scope.tensor([gives(use) for use in uses])
         used = {v.name for expr in p.expressions(definition) for v in variables(expr)} | {"in_channels"}
         definition.parameters = [parameter for parameter in definition.parameters if parameter.name in used]
-        definition.name = self.unique(_name(uses))
+        definition.name = self.unique(text_name(uses))
         self.readers[id(definition)] = scope.readers
         self.definitions.append(definition)
         for number, use in enumerate(uses):
@@ -169,8 +182,8 @@ class _Folder:
             if isinstance(child, Node):
                 kind, attrs = child.canonical()
                 parts.setdefault(len(parts), []).append((kind, *attrs, *child.params))
-            elif strict or not _left_out_somewhere(child, instance):
-                parts.setdefault(_entry_key(child, instance), []).append(self.signature(child, strict))
+            elif strict or not left_out_somewhere(child, instance):
+                parts.setdefault(entry_key(child, instance), []).append(self.signature(child, strict))
         steps = []
         for key, signatures in parts.items():
             many = isinstance(key, tuple) and key[0] == "stage"  # each iteration of a stage is a step of its own
@@ -182,20 +195,20 @@ class _Folder:
     def body(self, containers: list[Instance], scope: Scope, x: Tensor, *, numbered: bool) -> list[Step]:
         """The steps of a body; `containers` are the instances that hold its entries, one for each element."""
         steps: list[Step] = []
-        flow = [_arrives(container) for container in containers]
+        flow = [arrives(container) for container in containers]
         position: Expr = ZERO
-        for rows in _entries(containers):
+        for rows in entries(containers):
             if all(row and row[0].kind == "output" and self.nothing(row[0]) for row in rows):
                 continue
             made = self.entry(rows, containers, scope, position if numbered else const(""), flow)
             steps += made.steps
-            flow = [_gives(row[-1]) if row else before for row, before in zip(rows, flow, strict=True)]
+            flow = [gives(row[-1]) if row else before for row, before in zip(rows, flow, strict=True)]
             position = binary("+", position, made.length)
         return steps
 
     def nothing(self, head: Instance) -> bool:
         """Whether a further output has no layers of its own, or this graph does without it."""
-        return _gives(head) not in self.outputs or next(head.nodes(), None) is None
+        return gives(head) not in self.outputs or next(head.nodes(), None) is None
 
     def entry(
         self,
@@ -208,13 +221,13 @@ class _Folder:
         """The steps of one entry of a body."""
         bases = [container.path for container in containers]
         some = next(row[0] for row in rows if row)
-        if any(not row for row in rows) and not _spliced(some, containers[0]):
+        if any(not row for row in rows) and not spliced(some, containers[0]):
             assert flow is not None
             return self.optional(rows, containers, scope, position, flow)
         if some.kind == "stage":
             return self.stage(rows, bases, scope)
-        if _spliced(some, containers[0]):
-            return self.repeated(rows, bases, scope, position, (), flow or [_arrives(c) for c in containers])
+        if spliced(some, containers[0]):
+            return self.repeated(rows, bases, scope, position, (), flow or [arrives(c) for c in containers])
         instances = [row[0] for row in rows]
         return _Made([self.single(instances, bases, scope, position)], ONE)
 
@@ -227,14 +240,14 @@ class _Folder:
             return self.call(instances, bases, scope, position)
         if some.kind == "repeat":
             path = scope.path([i.path for i in instances], bases, position)
-            rows, inner = [_children(i) for i in instances], [i.path for i in instances]
-            made = self.repeated(rows, inner, scope, ZERO, path, [_arrives(i) for i in instances])
+            rows, inner = [children(i) for i in instances], [i.path for i in instances]
+            made = self.repeated(rows, inner, scope, ZERO, path, [arrives(i) for i in instances])
             if len(made.steps) == 1 and isinstance(made.steps[0], p.Repeat):
                 return made.steps[0]
             return self.sequence(instances, path, made.steps, scope)
         if some.kind in ("replacement", "stage"):
             path = scope.path([i.path for i in instances], bases, position)
-            x = scope.tensor([_arrives(i) for i in instances])
+            x = scope.tensor([arrives(i) for i in instances])
             return self.sequence(instances, path, self.body(instances, scope, x, numbered=True), scope)
         if some.kind in ("branches", "residual"):
             own = instances[0].path != bases[0] or bool(scope.iterations)  # a path of its own, a text of its own
@@ -244,7 +257,7 @@ class _Folder:
         raise Unfoldable(f"{some.kind} at {some.path}")
 
     def sequence(self, instances: list[Instance], path: p.Path, steps: list[Step], scope: Scope) -> p.Sequence:
-        output = scope.tensor([_gives(i) for i in instances])
+        output = scope.tensor([gives(i) for i in instances])
         inputs = _outer_inputs(steps) or [output]
         return p.Sequence(path, steps, inputs, output)
 
@@ -262,7 +275,7 @@ class _Folder:
             raise Unfoldable("several steps under one condition")
         (step,) = made.steps
         source = scope.tensor([rows[e][0].input or flow[e] if there[e] else flow[e] for e in range(len(rows))])
-        results = [_gives(row[-1]) if row else before for row, before in zip(rows, flow, strict=True)]
+        results = [gives(row[-1]) if row else before for row, before in zip(rows, flow, strict=True)]
         output = Tensor("x", tuple(node.shape for node in results), None)
         if source.channels is not None and scope.holds(source.channels, [node.shape.channels for node in results]):
             output.channels = source.channels
@@ -289,13 +302,13 @@ class _Folder:
         if any(other is not definition for other, _ in found):
             raise Unfoldable(f"{instances[0].path} has another definition elsewhere")
         path = scope.path([i.path for i in instances], bases, position)
-        inputs = [scope.tensor([_arrives(i) for i in instances])]
+        inputs = [scope.tensor([arrives(i) for i in instances])]
         for reader in self.readers[id(definition)]:
             inputs.append(scope.tensor([reader[use] for _, use in found]))
         args: dict[str, Expr] = {}
         for parameter in definition.parameters:
             values = [parameter.values[use] for _, use in found]
-            exprs = [_given(instance, parameter.name) for instance in instances]
+            exprs = [given(instance, parameter.name) for instance in instances]
             if parameter.name == "in_channels":
                 exprs = [inputs[0].channels] * len(instances)
             elif (
@@ -306,7 +319,7 @@ class _Folder:
             if parameter.default is None or expr != const(parameter.default):
                 args[parameter.name] = expr
         assert definition.output
-        outputs = [_gives(i) for i in instances]
+        outputs = [gives(i) for i in instances]
         known = {q.name: args.get(q.name, const(q.default)) for q in definition.parameters}
         known |= {name: simplify(expr, known) for name, expr in definition.lets}
         channels = simplify(definition.output.channels, known) if definition.output.channels else None
@@ -320,7 +333,7 @@ class _Folder:
             raise Unfoldable("stages of different length")
         steps: list[Step] = []
         for instances in map(list, zip(*rows, strict=True)):
-            key = _group_key(instances[0])
+            key = group_key(instances[0])
             alone = key is None or len(self.groups[key]) == 1 or any(id(i) in self.opened for i in instances)
             make = self.single if alone else self.call
             steps.append(make(instances, bases, scope, const("")))
@@ -336,30 +349,30 @@ class _Folder:
     def branches(self, instances: list[Instance], path: p.Path, bases: list[str], scope: Scope) -> p.Branches:
         made = []
         merges: list[Instance] = []
-        for column in zip(*[_children(i) for i in instances], strict=True):
+        for column in zip(*[children(i) for i in instances], strict=True):
             parts = list(column)
             if parts[0].kind == "layer":
                 merges = parts
                 continue
-            x = scope.tensor([_arrives(i) for i in parts])
+            x = scope.tensor([arrives(i) for i in parts])
             steps = self.body(parts, scope, x, numbered=True)
             made.append(self.sequence(parts, scope.path([i.path for i in parts], bases, const("")), steps, scope))
         return p.Branches(path, made, self.layer(merges, bases, scope, const("")))
 
     def residual(self, instances: list[Instance], path: p.Path, bases: list[str], scope: Scope) -> p.Residual:
-        inside = [_children(i) for i in instances]
-        adds = [children[-1] for children in inside]
-        shortcuts = [_shortcut(i) for i in instances]
-        x = scope.tensor([_arrives(i) for i in instances])
+        inside = [children(i) for i in instances]
+        adds = [found[-1] for found in inside]
+        shortcuts = [shortcut_of(i) for i in instances]
+        x = scope.tensor([arrives(i) for i in instances])
         rest = [
-            _Container(i.path, _arrives(i), [c for c in children[:-1] if c is not shortcut])
-            for i, children, shortcut in zip(instances, inside, shortcuts, strict=True)
+            Container(i.path, arrives(i), [c for c in found[:-1] if c is not shortcut])
+            for i, found, shortcut in zip(instances, inside, shortcuts, strict=True)
         ]
         body = self.body(rest, scope, x, numbered=False)  # type: ignore[arg-type]  # instances as far as a body looks
-        end = scope.tensor([_main(add).inputs[0] for add in adds])
+        end = scope.tensor([main_of(add).inputs[0] for add in adds])
         step: p.Layer | p.Sequence | None = None
         condition: Expr | None = None
-        ends = [_main(add).inputs[1] for add in adds]
+        ends = [main_of(add).inputs[1] for add in adds]
         output = x
         if any(shortcuts):
             there = [e for e, shortcut in enumerate(shortcuts) if shortcut]
@@ -379,7 +392,7 @@ class _Folder:
         if instances[0].kind == "layer":
             return self.layer(instances, bases, scope, const(""))
         path = scope.path([i.path for i in instances], bases, const(""))
-        x = scope.tensor([_arrives(i) for i in instances])
+        x = scope.tensor([arrives(i) for i in instances])
         return self.sequence(instances, path, self.body(instances, scope, x, numbered=True), scope)
 
     # ---- repeats
@@ -428,13 +441,13 @@ class _Folder:
         inner = scope.loop(counts, variable)
         instances = [instance for row in rows for instance in row]
         inner_bases = [base for base, row in zip(bases, rows, strict=True) for _ in row]
-        begin = [_arrives(row[0]) if row else before for row, before in zip(rows, flow, strict=True)]
+        begin = [arrives(row[0]) if row else before for row, before in zip(rows, flow, strict=True)]
         source = scope.tensor(begin)
         start = scope.channels(source, [node.shape for node in begin])
-        carried = Tensor("x", tuple(_arrives(i).shape for i in instances), ref(CARRIED))
+        carried = Tensor("x", tuple(arrives(i).shape for i in instances), ref(CARRIED))
         for env, instance in zip(inner.envs, instances, strict=True):
-            env[CARRIED] = _arrives(instance).shape.channels
-        inner.bind([_arrives(i) for i in instances], carried)
+            env[CARRIED] = arrives(instance).shape.channels
+        inner.bind([arrives(i) for i in instances], carried)
         place = binary("+", ref(variable), position)
         step = self.single(instances, inner_bases, inner, place)
         if not isinstance(step, p.Layer | p.Call) or step.inputs[0] is not carried:
@@ -442,16 +455,16 @@ class _Folder:
         after = step.output.channels
         if after is None:
             raise Unfoldable("the channels that come out have no expression")
-        growth = _growth(after, variable)
+        growth = growth_of(after, variable)
         if growth is None:
             raise Unfoldable("the channels do not grow evenly")
-        _settle(step, variable, start, growth)
+        settle_channels(step, variable, start, growth)
         grown: Expr = start
         if growth.fixed is not None:
             grown = growth.fixed
         elif growth.by is not None:
             grown = binary("+", start, binary("*", count, growth.by))
-        outputs = [_gives(row[-1]) if row else before for row, before in zip(rows, flow, strict=True)]
+        outputs = [gives(row[-1]) if row else before for row, before in zip(rows, flow, strict=True)]
         final = Tensor("x", tuple(node.shape for node in outputs), None)
         if min(counts) > 0 or growth.fixed is None:
             final.channels = grown
@@ -464,63 +477,6 @@ class _Made(NamedTuple):
 
     steps: list[Step]
     length: Expr
-
-
-class _Container(NamedTuple):
-    """A part of an instance's children, as a body looks at them."""
-
-    path: str
-    input: Node
-    children: list[Instance]
-    kind: str = "residual"
-
-
-class _Growth(NamedTuple):
-    """The channels behind one iteration: `fixed`, or more `by` so many than before it; else as many."""
-
-    fixed: Expr | None = None
-    by: Expr | None = None
-
-
-def _growth(after: Expr, variable: str) -> _Growth | None:
-    if mentions(after, variable):
-        return None
-    if not mentions(after, CARRIED):
-        return _Growth(fixed=after)
-    terms = _terms(after)
-    rest = [term for term in terms if term != ref(CARRIED)]
-    if len(rest) != len(terms) - 1 or any(mentions(term, CARRIED) for term in rest):
-        return None
-    return _Growth(by=reduce(lambda a, b: binary("+", a, b), rest)) if rest else _Growth()
-
-
-def _terms(expr: Expr) -> list[Expr]:
-    match expr:
-        case Binary(op="+", left=left, right=right):
-            return [*_terms(left), *_terms(right)]
-    return [expr]
-
-
-def _settle(step: p.Layer | p.Call, variable: str, start: Expr, growth: _Growth) -> None:
-    """Say what the carried channels are, in every expression of a loop's step."""
-
-    def settled(expr: Expr) -> Expr:
-        if not mentions(expr, CARRIED):
-            return expr
-        if growth.fixed is not None:
-            begin, again = both(expr, variable) or (expr, expr)
-            return first(variable, simplify(begin, {CARRIED: start}), simplify(again, {CARRIED: growth.fixed}))
-        grown = start
-        if growth.by is not None:
-            grown = binary("+", start, binary("*", ref(variable), growth.by))
-        return simplify(expr, {CARRIED: grown})
-
-    if isinstance(step, p.Call):
-        step.args = {name: settled(expr) for name, expr in step.args.items()}
-        return
-    for op in step.ops:
-        op.attrs = {name: settled(expr) for name, expr in op.attrs.items()}
-        op.channels = settled(op.channels)
 
 
 def _projected(there: list[bool], step: Step, x: Tensor, end: Tensor, scope: Scope) -> Expr:
@@ -538,155 +494,6 @@ def _projected(there: list[bool], step: Step, x: Tensor, end: Tensor, scope: Sco
         if scope.holds(test, there):
             return test
     return scope.express(there, [None] * len(there), "projection")
-
-
-def _instances(instance: Instance) -> Iterator[Instance]:
-    for child in instance.children:
-        if isinstance(child, Instance):
-            yield child
-            yield from _instances(child)
-
-
-def _children(instance: Instance | _Container) -> list[Instance]:
-    return [child for child in instance.children if isinstance(child, Instance)]
-
-
-def _arrives(instance: Instance | _Container) -> Node:
-    assert instance.input is not None
-    return instance.input
-
-
-def _gives(instance: Instance) -> Node:
-    assert instance.output is not None
-    return instance.output
-
-
-def _main(instance: Instance) -> Node:
-    return next(child for child in instance.children if isinstance(child, Node))
-
-
-def _shortcut(residual: Instance) -> Instance | None:
-    """The instance that stands in a residual's shortcut, if one does."""
-    assert isinstance(residual.layer, ResidualLayer)
-    for child in _children(residual):
-        projected = child.layer is not None and child.layer.key is residual.layer.shortcut_span
-        if child.kind == "shortcut" or (projected and child.layer is not residual.layer.add):
-            return child
-    return None
-
-
-def _spliced(instance: Instance, container: Instance | _Container) -> bool:
-    """Whether it is an iteration of an entry that stands in a list."""
-    repeated = isinstance(instance.layer, Layer) and instance.layer.repeat is not None
-    return repeated and instance.kind not in ("repeat", "stage") and container.kind != "repeat"
-
-
-def _entry_key(child: Instance, container: Instance | _Container) -> tuple[Any, ...]:
-    """What is the same for an entry of a body in all uses of it."""
-    if child.layer is None:  # a branch, a shortcut, a head
-        return child.kind, child.path[len(container.path) :]
-    return child.kind, *_place(child.layer), child.layer.kind
-
-
-def _place(layer: Layer) -> tuple[Any, ...]:
-    """Where a layer is written: two with one place are one text, through an alias of YAML."""
-    return id(layer.key.source), layer.key.start, layer.node.span.start
-
-
-def _entries(containers: Many[Instance | _Container]) -> list[Rows]:
-    """The entries of a body in its order, each with its instances in every element."""
-    order: list[tuple[Any, ...]] = []
-    found: list[dict[tuple[Any, ...], list[Instance]]] = []
-    for container in containers:
-        own: dict[tuple[Any, ...], list[Instance]] = {}
-        for child in _children(container):
-            own.setdefault(_entry_key(child, container), []).append(child)
-        found.append(own)
-        at = 0
-        for key in own:  # what others do not have comes behind what it follows here
-            if key in order:
-                at = order.index(key) + 1
-            else:
-                order.insert(at, key)
-                at += 1
-    return [[own.get(key, []) for own in found] for key in order]
-
-
-def _group_key(instance: Instance) -> tuple[Any, ...] | None:
-    """What all uses of one text share; None for what has no text of its own."""
-    if instance.kind == "block":
-        return "block", id(instance.block)
-    if instance.kind in ("stage", "branches", "residual"):
-        assert instance.layer
-        return instance.kind, *_place(instance.layer)
-    if instance.kind == "output":
-        return "output", *(_entry_key(child, instance) for child in _children(instance))
-    return None
-
-
-def _left_out_somewhere(child: Instance, parent: Instance) -> bool:
-    """Whether other uses of the same text may do without this entry."""
-    if parent.kind == "residual" and _shortcut(parent) is child and child.kind == "layer":
-        return True
-    return child.layer is not None and child.layer.condition is not None
-
-
-def _name(uses: list[Instance]) -> str:
-    some = uses[0]
-    if some.block:
-        return some.block.name
-    if isinstance(some.layer, StageLayer) and some.layer.name:
-        expr = some.layer.name.expr
-        parts = expr.parts if isinstance(expr, Template) else (expr,)
-        words = "".join(str(part.value) for part in parts if isinstance(part, Const))
-        return words.strip("_0123456789") or "stage"
-    if some.kind == "output":
-        return "".join(takewhile(lambda c: c not in "_0123456789", some.path)) or "head"
-    if some.layer and some.layer.name and some.layer.name.constant:
-        return some.path.rpartition(".")[2]
-    return "residual" if isinstance(some.layer, ResidualLayer) else "branches"
-
-
-def _variables_around(instance: Instance) -> list[str]:
-    """The variables of the text around an instance, beside the parameters of the whole network."""
-    top = instance
-    while top.parent is not None:
-        top = top.parent
-    return [name for name in instance.values if name not in top.values and name != "in_channels"]
-
-
-def _given(instance: Instance, name: str) -> Expr | None:
-    """What the text around a use gives for a parameter."""
-    if instance.kind == "block":
-        return instance.args[name].expr if name in instance.args else None
-    if isinstance(instance.layer, StageLayer) and name in instance.layer.each:
-        listed, at = instance.layer.each[name].expr, instance.iteration or 0
-        return listed.items[at] if isinstance(listed, ListOf) else Index(0, 0, listed, const(at))
-    return ref(name)
-
-
-def _read_from_outside(graph: Graph) -> set[int]:
-    """Instances of which something but the output is read outside."""
-    opened: set[int] = set()
-
-    def reads(node: Node, around: set[int]) -> None:
-        instance: Instance | None = node.parent if node.layer else None
-        while instance is not None and id(instance) not in around:
-            if instance.output is not node:
-                opened.add(id(instance))
-            instance = instance.parent
-
-    for reader in graph.nodes:
-        around = set()
-        instance: Instance | None = reader.parent
-        while instance is not None:
-            around.add(id(instance))
-            instance = instance.parent
-        for node in reader.inputs:
-            reads(node, around)
-    for output in graph.outputs:
-        reads(output.node, {id(graph.root)})
-    return opened
 
 
 def _outer_inputs(steps: list[Step]) -> list[Tensor]:

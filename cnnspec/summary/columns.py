@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
@@ -74,6 +74,13 @@ def _padded(
     for row in ({c.head: c.head for c in columns}, *rows):
         texts = ((c, ellipsis(row[c.head], widths[c.head], tail=c.tail)) for c in columns)
         yield [text.rjust(widths[c.head]) if c.right else text.ljust(widths[c.head]) for c, text in texts]
+
+
+def listed(rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table without heads; paths and addresses are copied from it, so that nothing is shortened."""
+    whole = list(rows)
+    widths = [max(map(len, cells)) for cells in zip(*whole, strict=True)]
+    return [_GAP.join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in whole]
 
 
 def ellipsis(text: str, width: int | None, *, tail: bool = False) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from io import StringIO
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
 from cnnspec.lower.backend import MissingDependency, backends
+from cnnspec.summary.columns import listed
 from cnnspec.train import pictures, seen
 from cnnspec.train.evaluate import MODEL, figures, refuse, score
 from cnnspec.train.evaluation import Evaluation
@@ -50,8 +51,12 @@ class Products:
         """The figures, and every path."""
         lines = [*self.figures(run), *(f"({line})" for line in self.skipped)]
         files = dict(sorted(self.files.items(), key=lambda item: item[0].name != MODEL))
-        width = max(len(str(path)) for path in files)
-        return "\n".join([*lines, "", "Made:", *(f"  {path!s:<{width}}  {what}" for path, what in files.items())])
+        return "\n".join([*lines, "", *made_lines(files.items())])
+
+
+def made_lines(files: Iterable[tuple[Path | str, str]]) -> list[str]:
+    """Where each thing is that was made, and what it is."""
+    return ["Made:", *(f"  {line}" for line in listed((str(path), what) for path, what in files))]
 
 
 def finish(run: Path, graph: Graph, case: str, recipe: Recipe, backend: str) -> Products:

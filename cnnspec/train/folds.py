@@ -16,6 +16,7 @@ from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
 from cnnspec.summary.columns import Column, fitted
 from cnnspec.train.features import features_line
+from cnnspec.train.finish import made_lines
 from cnnspec.train.folder import RUNS, is_folds, new_folder, read_record, write_files
 from cnnspec.train.plan import json_bytes, make_plan
 from cnnspec.train.process import Busy, locked
@@ -136,12 +137,13 @@ class Folds:
             cell |= {name: _shown(name, figures.get(name)) for name in names}
         table, _ = fitted(columns, (), cells, None)
         table.append("(deviation: the standard deviation of a sample, with n − 1)")
-        made = [
-            f"  {self.path / name}  {what}" for name, what in ((TABLE, "this table"), (FIGURES, "the same as JSON"))
+        made: list[tuple[Path | str, str]] = [
+            (self.path / TABLE, "this table"),
+            (self.path / FIGURES, "the same as JSON"),
+            (f"{self.runs[0].path} … {self.runs[-1].path.name}", "a run each"),
         ]
-        made.append(f"  {self.runs[0].path} … {self.runs[-1].path.name}  a run each")
         together = f"One network of all: cnnspec ensemble {self.path} -o ensemble.onnx"
-        return "\n".join(["", *table, *(f"({line})" for line in skipped), "", "Made:", *made, "", together])
+        return "\n".join(["", *table, *(f"({line})" for line in skipped), "", *made_lines(made), "", together])
 
 
 def train_folds(

@@ -53,12 +53,16 @@ def _spread(code: Code, indent: int = 0, suffix: str = "") -> list[str]:
 
 
 def phases(graph: Graph) -> Phases:
-    """How a transfer case trains a network. Layers that drop values do so whatever is frozen around them."""
+    """How a transfer case trains a network. Layers that drop values do so whatever is frozen around them.
+
+    What no loss depends on stays as it is, which frameworks would see to each in its own way.
+    """
     starts: dict[str, int] = {}
     factors: dict[str, float] = {}
+    trained = graph.trained()
     for node in graph.nodes:
         if node.params:
-            starts[node.path] = graph.start(node.path) or _NEVER
+            starts[node.path] = (graph.start(node.path) or _NEVER) if node.index in trained else _NEVER
             if starts[node.path] != _NEVER:
                 factors[node.path] = graph.factors.get(node.path, 1.0)
         elif node.op.drops:

@@ -19,13 +19,14 @@ def possible() -> bool:
 
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:
-    """Every figure over the epochs, the parts of the data as lines of one picture."""
+    """Every figure over the epochs but a constant rate, the parts of the data as lines of one picture."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figures: dict[str, list[str]] = {}
+    constant = len({row.get("learning_rate") for row in rows}) == 1
     for column in rows[0]:
-        if column not in ("epoch", "seconds"):
+        if column not in ("epoch", "seconds") and not (column == "learning_rate" and constant):
             figures.setdefault(split_name(column)[1], []).append(column)
     picture = Figure(figsize=(4.5 * len(figures), 3.4), layout="constrained")
     for axes, (figure, columns) in zip(

@@ -86,8 +86,8 @@ def make_plan(
     report.raise_errors()
     assert recipe is not None and first is not None, "what was not read is an error"
     graph, notes = suited(graph, first.origin, labels=False)  # labels are those of the data
-    for note in (*first.warnings, *notes):
-        print(f"warning: {note.message}", file=sys.stderr)
+    for message in (*(note.message for note in (*first.warnings, *notes)), *_never(graph, recipe)):
+        print(f"warning: {message}", file=sys.stderr)
     record = {
         "name": graph.name,
         "backend": backend,
@@ -97,6 +97,13 @@ def make_plan(
         **environment(command or sys.argv),
     }
     return Plan(graph, backend, first, record)
+
+
+def _never(graph: Graph, recipe: Recipe) -> list[str]:
+    """What is said where layers would start to train behind the last epoch."""
+    late = sorted({epoch for epoch in graph.starts.values() if epoch > recipe.epochs})
+    ends = f"training ends after {recipe.epochs}"
+    return [f"layers that would start to train in epoch {epoch} never do: {ends}" for epoch in late]
 
 
 def json_bytes(value: Any) -> bytes:

@@ -70,7 +70,8 @@ class Plan:
         if recipe.epochs < self.epochs:
             said.append(f"times of its schedule are those of {recipe.epochs} epochs in place of {self.epochs}")
         for epoch in self.starts:
-            said.append(f"layers that start to train in epoch {epoch} do so in epoch {self._start(epoch)} here")
+            if (here := self._start(epoch)) != epoch:
+                said.append(f"layers that start to train in epoch {epoch} do so in epoch {here} here")
         said.append("no dropout, no augmentation; running variances corrected for n/(n − 1)")
         return said
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from random_specs import loaded, random_spec
+from tools import ruff_says
 
 import cnnspec
 from cnnspec.lower.backend import CodeBackend, backends
@@ -104,25 +105,14 @@ def test_a_deeper_network_is_no_longer(backend):
 def test_ruff_has_nothing_to_say(backend, tmp_path):
     for name in cnnspec.zoo():
         (tmp_path / f"{name}.py").write_text(source(name, backend))
-    assert complaints(tmp_path) == ""
+    assert ruff_says(tmp_path) == ""
 
 
 def test_ruff_has_nothing_to_say_of_random_specs(tmp_path):
     for name, net in random_networks().items():
         for backend in CODE:
             (tmp_path / f"{name}_{backend}.py").write_text(net.source(backend))
-    assert complaints(tmp_path) == ""
-
-
-def complaints(folder: Path) -> str:
-    """What ruff says about the files in a folder, as it is set without a project."""
-    said = ""
-    for command in (["check"], ["format", "--diff"]):
-        run = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--isolated", str(folder)], capture_output=True, text=True
-        )
-        said += run.stdout + run.stderr if run.returncode else ""
-    return said
+    assert ruff_says(tmp_path) == ""
 
 
 @pytest.mark.parametrize("imports", ["skip", pytest.param("normal", marks=pytest.mark.slow)])

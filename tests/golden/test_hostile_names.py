@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from tools import ruff_says
 
 import cnnspec
 from cnnspec.lower.backend import CodeBackend, backends
@@ -204,9 +205,4 @@ layers:
     assert "__init__" not in part  # it would say nothing
     assert "self.shortcut = nn.Sequential(nn.Dropout(0.2))" in code
     (tmp_path / "model.py").write_text(code)
-    for command in (["check"], ["format", "--check"]):
-        run = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--isolated", str(tmp_path / "model.py")],
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert run.returncode == 0, run.stdout + run.stderr
+    assert ruff_says(tmp_path) == ""

@@ -265,6 +265,7 @@ def test_neither_a_framework_nor_onnx_is_imported(tmp_path):
         ({"labels": "cat, dog"}, "their classes: 3 and 2"),
         ({"mean": 0.25}, "their preprocessing: mean 0.5 and 0.25"),
         ({"size": 10}, "their preprocessing: resize [8, 8] and [10, 10]"),
+        ({"more": "  - sigmoid"}, "what their probabilities are: those of Softmax and of Sigmoid"),
         ({"options": {}}, "what they take: `image` of uint8 N×H×W×3, and `input` of float32 N×3×8×8"),
     ],
 )

@@ -1,10 +1,15 @@
 """Recipes in files: by name, by path, changed section by section, and read only when they are asked for."""
 
+import math
+import re
+import shlex
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import cnnspec
@@ -15,7 +20,10 @@ from cnnspec.spec.recipe import Recipe
 from cnnspec.spec.recipe.optimizer import Adam, Sgd
 from cnnspec.spec.recipe.schedule import Cosine, ReduceOnPlateau, Step
 
-SHIPPED = sorted(path.stem for path in (zoo_folder() / "recipes").glob("*.yaml"))
+RECIPES = zoo_folder() / "recipes"
+SHIPPED = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+SMALL = [name for name in SHIPPED if name.endswith("_small")]
+PAPERS = ["alexnet", "googlenet", "resnet", "vgg", "xception"]
 FILE = """\
 cnnspec: 1
 name: mine
@@ -35,10 +43,28 @@ def recipe_of(path: Path) -> Recipe:
     return recipe
 
 
+def network_for(name: str) -> cnnspec.Net:
+    """The network that a small recipe is for, by the command in its first line."""
+    first = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+    hash_mark, cnnspec_, train, network, *options = shlex.split(first, posix=True)
+    assert (hash_mark, cnnspec_, train) == ("#", "cnnspec", "train")
+    pairs = list(zip(options[::2], options[1::2], strict=True))
+    assert ("--recipe", name) in pairs
+    settings: dict[str, Any] = dict(value.split("=") for option, value in pairs if option == "--set")
+    return cnnspec.load(network, **{key: int(value) for key, value in settings.items()})
+
+
+def read(net: cnnspec.Net, name: str) -> Recipe:
+    report = Report()
+    recipe = net.spec.read_recipe(report, name)
+    assert recipe is not None, render.to_text(report.diagnostics)
+    return recipe
+
+
 # ---- the zoo's recipes
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in SMALL])
 def test_shipped_recipes_load(name, tmp_path) -> None:
     """For ImageNet-like networks, and, where a recipe names none of their layers, for small ones."""
     layers = "".join(f"  - {{conv: 8, kernel: 3, stride: 2, name: conv{i}}}\n" for i in (1, 2, 4, 10))
@@ -54,8 +80,63 @@ def test_shipped_recipes_load(name, tmp_path) -> None:
 
 
 def test_the_zoo_has_the_recipes_of_the_networks_that_it_has() -> None:
-    papers = {"alexnet", "vgg", "googlenet", "resnet", "xception"}
-    assert papers | {"mnist_mlp", "mnist_cnn", "standard"} <= set(SHIPPED)
+    assert {*PAPERS, "mnist_mlp", "mnist_cnn", "standard"} <= set(SHIPPED)
+    assert [f"{name}_small" for name in PAPERS] == SMALL
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_recipes_are_for_the_networks_that_they_name(name, tmp_path) -> None:
+    net = network_for(name)
+    for backend in ("torch", "keras"):
+        files = {path.name for path in net.write_source(backend, tmp_path / backend, recipe=name)}
+        assert {"model.py", "data.py", "train.py", "labels.txt"} <= files  # the last is of the images that come with it
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_recipes_are_the_papers(name) -> None:
+    """Much shorter, with the optimiser of the paper, at its rate for an image or for a step."""
+    net = network_for(name)
+    small, paper = read(net, name), read(net, name.removesuffix("_small"))
+    assert (small.cite, small.metrics) == (paper.cite, paper.metrics)
+    rate = paper.optimizer.learning_rate
+    assert small.optimizer.learning_rate in (rate, rate * small.batch_size / paper.batch_size)
+    assert small.optimizer.model_copy(update={"learning_rate": rate}) == paper.optimizer
+    assert small.epochs < paper.epochs / 5
+    assert small.batch_size <= paper.batch_size
+    if isinstance(paper.schedule, Step):  # by as much in all
+        assert isinstance(small.schedule, Step)
+        ends = [recipe.schedule.factor ** ((recipe.epochs - 1) // recipe.schedule.every) for recipe in (small, paper)]
+        assert ends[0] == pytest.approx(ends[1], rel=0.2)
+
+
+@pytest.mark.parametrize("name", [*PAPERS, *SMALL, "inception", "squeezenet"])
+def test_every_value_has_its_source(name) -> None:
+    """A comment beside it, or above its section; of a list that goes over several lines, beside every entry."""
+    text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
+    sections = re.findall(r"^((?:#.*\n)?)(\w+):(.*\n(?:  .*\n)*)", text, re.MULTILINE)
+    values = [found for found in sections if found[1] not in ("cnnspec", "name", "cite", "description")]
+    assert len(values) >= 5
+    for above, section, value in values:
+        entries = re.findall(r"^  - .*$", value, re.MULTILINE) or [above + value]
+        assert [entry for entry in entries if "#" not in entry] == [], section
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_small_recipes_train(name, tmp_path) -> None:
+    """All their epochs, on few images."""
+    pytest.importorskip("torch")
+    generator = np.random.default_rng(0)
+    images, classes = generator.integers(0, 256, (60, 28, 28), np.uint8), np.arange(60) % 10
+    np.savez(tmp_path / "few.npz", x_train=images, y_train=classes)
+    net = network_for(name)
+    run = net.train(tmp_path / "run", data=tmp_path / "few.npz", recipe=name)
+    recipe = read(net, name)
+    assert len(run.metrics) == recipe.epochs
+    assert all(math.isfinite(row["loss"]) for row in run.metrics)
+    assert run.metrics[0]["learning_rate"] == pytest.approx(recipe.optimizer.learning_rate)
+    if not isinstance(recipe.schedule, ReduceOnPlateau):
+        assert run.metrics[-1]["learning_rate"] < recipe.optimizer.learning_rate
 
 
 @pytest.mark.parametrize(
@@ -70,8 +151,6 @@ def test_the_zoo_has_the_recipes_of_the_networks_that_it_has() -> None:
     ],
 )
 def test_figures_of_the_papers(name, rate, momentum, l2, batch, epochs, write_train) -> None:
-    text = (zoo_folder() / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-    assert "§" in text, "a line says where it is from"
     spec = write_train(f"{{recipe: {name}, initializers: null}}").read_text().replace("size: 32", "size: 224")
     path = write_train("null")
     path.write_text(spec)
@@ -87,7 +166,7 @@ def test_schedules_of_the_papers(write_train) -> None:
     spec = write_train("{recipe: NAME, initializers: null}").read_text().replace("size: 32", "size: 224")
     path = write_train("null")
     found = {}
-    for name in ("alexnet", "vgg", "resnet", "googlenet", "xception"):
+    for name in PAPERS:
         path.write_text(spec.replace("NAME", name))
         found[name] = recipe_of(path).schedule
     for name in ("alexnet", "vgg", "resnet"):
@@ -173,6 +252,7 @@ def test_a_recipe_may_be_based_on_another(write_train, tmp_path) -> None:
         ("train: {optimizer: {sgd: 0.1}}", 10, True, 0),
         ("train: {recipe: other.yaml}", 3, False, 0.5),
         ("train: other.yaml", 3, False, 0.5),
+        ("train: {recipe: null, optimizer: {sgd: 0.1}, epochs: 2, batch_size: 8}", 2, False, 0),
     ],
 )
 @pytest.mark.parametrize("train", ["mine.yaml", "{recipe: mine.yaml, seed: 1}"])

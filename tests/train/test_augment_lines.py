@@ -1,7 +1,5 @@
 """The text of augmentation in `data.py`: as an expert would write it, clean, and what it says."""
 
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from augment_cases import CASES, CROPS, draws, function, pictures
+from tools import ruff_says
 
 from cnnspec.spec.recipe.model import Recipe
 from cnnspec.train.augment_lines import AugmentationText, augmentation
@@ -147,8 +146,4 @@ def test_all_text_is_clean(tmp_path: Path) -> None:
         (tmp_path / f"data_{number}.py").write_text(module(text), encoding="utf-8")
     crop, *others = ["random_resized_crop", "flip", {"hue": 20}, {"cutout": 4}, {"mixup": 0.4}]
     (tmp_path / "data_all.py").write_text(module(augmentation(recipe(crop, *others))), encoding="utf-8")
-    for command in (["check", "--extend-select", "I,E501"], ["format", "--check", "--diff"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--isolated", str(tmp_path)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    assert ruff_says(tmp_path, "I", "E501") == ""

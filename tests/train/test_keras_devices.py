@@ -38,6 +38,7 @@ def test_two_devices_give_the_losses_of_one(accumulation, tmp_path):
         optimizer={"adam": 0.01, "l2": 0.01},
         clip={"global_norm": 0.5},
         gradient_accumulation=accumulation,
+        metrics=["accuracy", "confusion_matrix"],
         epochs=5,
         batch_size=10 // accumulation,
     )
@@ -45,3 +46,15 @@ def test_two_devices_give_the_losses_of_one(accumulation, tmp_path):
     one, two = (figures(script, tmp_path / name, device) for name, device in (("one", "cpu:0"), ("two", "cpu:0,cpu:1")))
     np.testing.assert_allclose(two, one, rtol=1e-5)
     assert one[-1, 0] < one[0, 0]
+    tables = [(tmp_path / name / "confusion.csv").read_text() for name in ("one", "two")]
+    assert tables[0] == tables[1]
+
+
+def test_a_last_batch_that_has_too_few_for_norms(tmp_path):
+    """What an empty share would give has no mean."""
+    script = write_run(tmp_path / "code", small_net(tmp_path, "full", batch_size=8), 33)
+    command = [sys.executable, "-c", TWO, str(script), "--run", str(tmp_path / "run"), "--device", "cpu:0,cpu:1"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: more devices than images in the last batch, 1"
+    assert not (tmp_path / "run" / "metrics.csv").exists()

@@ -162,6 +162,27 @@ def test_the_best_weights_are_those_of_the_best_figure_however_little_it_improve
     assert all(np.array_equal(a, b) for a, b in zip(best, found, strict=True))
 
 
+@SLOWER
+def test_where_it_stops_early_the_last_epoch_is_kept_too(backend, tmp_path):
+    recipe = (
+        "optimizer: {sgd: 0.000001}, epochs: 9, batch_size: 60, checkpoints: {every: 50}, "
+        "early_stop: {monitor: accuracy, patience: 2}"
+    )
+    script = made(tmp_path, backend, recipe)
+    finish(script, run := tmp_path / "run")
+    assert len(rows(run)) == 3
+    assert [path.stem for path in (run / "checkpoints").iterdir()] == ["step-000000003"]
+
+
+@SLOWER
+def test_without_a_number_no_epoch_is_the_best(backend, tmp_path):
+    recipe = "optimizer: {sgd: 1.0e+30}, epochs: 4, batch_size: 20, early_stop: {monitor: loss, patience: 1}"
+    script = made(tmp_path, backend, recipe)
+    said = finish(script, run := tmp_path / "run", status=1)
+    assert [row["loss"] for row in rows(run)] == ["nan"]
+    assert "error: no epoch is the best: what is watched is not a number" in said
+
+
 def write_folder(folder: Path, count: int, seed: int) -> list[Path]:
     files = []
     for i, (image, label) in enumerate(zip(*images(count, seed), strict=True)):

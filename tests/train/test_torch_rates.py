@@ -20,8 +20,8 @@ layers: [flatten, {dense: 3, name: fc}]
 RATE, EPOCHS, STEPS = 0.4, 12, 5
 
 
-def table(tmp_path: Path, schedule: str, epochs: int = EPOCHS, steps: int = STEPS) -> list[float]:
-    """The rates that the printed function gives."""
+def printed(tmp_path: Path, schedule: str, epochs: int = EPOCHS):
+    """The function that a recipe of so many epochs has."""
     from cnnspec.train.collect import collect
 
     path = tmp_path / "tiny.yaml"
@@ -31,7 +31,12 @@ def table(tmp_path: Path, schedule: str, epochs: int = EPOCHS, steps: int = STEP
     found = collect(made.wanted)
     space: dict = {"LEARNING_RATE": RATE}
     exec("\n\n".join([*found.imports, *found.values, *found.definitions, made.text]), space)
-    return space["learning_rates"](epochs, steps)
+    return space["learning_rates"]
+
+
+def table(tmp_path: Path, schedule: str, epochs: int = EPOCHS, steps: int = STEPS) -> list[float]:
+    """The rates that the printed function gives."""
+    return printed(tmp_path, schedule, epochs)(epochs, steps)
 
 
 def of_torch(make, *, per_epoch: bool, steps: int = EPOCHS * STEPS) -> list[float]:
@@ -100,6 +105,14 @@ FORMULAS = {
 def test_rates_are_their_formula(schedule, tmp_path):
     expected = [FORMULAS[schedule](step / STEPS) for step in range(EPOCHS * STEPS)]
     assert table(tmp_path, schedule) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("schedule", ["{cosine: {warmup: 2}}", "{polynomial: {warmup: 2}}"])
+def test_no_more_epochs_than_the_warm_up_has(schedule, epochs, tmp_path):
+    """As `train.py --epochs` may ask for; a recipe may not."""
+    found = printed(tmp_path, schedule)(epochs, STEPS)
+    assert found == pytest.approx([RATE * step / STEPS / 2 for step in range(epochs * STEPS)])
 
 
 @pytest.mark.parametrize(("patience", "cooldown"), [(1, 0), (3, 0), (2, 2)])

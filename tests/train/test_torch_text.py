@@ -1,11 +1,10 @@
 """The text of train.py for PyTorch: what it looks like, and that tools for Python have nothing against it."""
 
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+from tools import mypy_says, ruff_says
 
 import cnnspec
 from cnnspec.train.generate import build_files
@@ -90,34 +89,12 @@ def folder(tmp_path_factory) -> Path:
 
 def test_ruff_has_nothing_to_say(folder):
     for made in folder.iterdir():
-        for command in (["check", "--extend-select", "I"], ["format", "--diff"]):
-            run = subprocess.run(
-                [sys.executable, "-m", "ruff", *command, "--isolated", "train.py"],
-                cwd=made,
-                capture_output=True,
-                text=True,
-            )
-            assert run.returncode == 0, made.name + run.stdout + run.stderr
+        assert ruff_says(made, "I") == "", made.name
 
 
-def test_mypy_has_nothing_to_say(folder):
+def test_mypy_has_nothing_to_say(folder, tmp_path):
     pytest.importorskip("torch")
-    for made in sorted(folder.iterdir()):
-        command = [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--config-file=",
-            "--ignore-missing-imports",
-            "--follow-imports=silent",
-        ]
-        run = subprocess.run(
-            [*command, "--cache-dir", str(folder.parent / "cache"), "train.py"],
-            capture_output=True,
-            text=True,
-            cwd=made,
-        )
-        assert run.returncode == 0, made.name + run.stdout + run.stderr
+    assert mypy_says(folder.iterdir(), tmp_path / "all") == ""
 
 
 def test_it_never_imports_cnnspec(folder):

@@ -85,7 +85,7 @@ def test_a_run_by_the_command_line(tmp_path):
     """The last weights against the file that training started from."""
     pytest.importorskip("torch")
     data = {"npz": str(write_data(tmp_path, (2, 8, 8), 3, 24))}
-    net = tiny_net(tmp_path, BOTH, data=data, epochs=2)
+    net = tiny_net(tmp_path, BOTH | {"unfreeze": {2: ["block2"], 4: ["stem"]}}, data=data, epochs=2)
     original = cnnspec.load(str(tmp_path / "tiny.yaml"))
     start = original.weights(7)
     original.save_weights(tmp_path / "w.safetensors", start)
@@ -94,6 +94,8 @@ def test_a_run_by_the_command_line(tmp_path):
         [sys.executable, "-m", "cnnspec", *command], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    never = "layers that would start to train in epoch 4 never do: training ends after 2"
+    assert done.stderr.splitlines().count(f"warning: {never}") == 1
     after = dict(net.load_weights(tmp_path / "run" / "final.safetensors"))
     assert changed(dict(start), after) == moving(net.graph, 2)
 

@@ -254,7 +254,7 @@ MUTATIONS = {
         "Keras's piecewise constant switches behind its boundary",
     ),
     "cosine climbs": (
-        {"schedule": SCHEDULES["cosine until"]}, r"min\((max\(time.*\) / \(end - start\)), 1\.0\)", r"\1",
+        {"schedule": SCHEDULES["cosine until"]}, r"min\((\(time - start\) / \(end - start\)), 1\.0\)", r"\1",
         "PyTorch's climbs again; ours stays at the minimum",
     ),
     "warm-up off": ({"schedule": {"cosine": {"warmup": 2}}}, r" \* warm_up\(.*\)\)", ")", "the first rates are whole"),

@@ -118,8 +118,8 @@ def count_taken(model: keras.Model, part: Part, batch_size: int) -> np.ndarray:
     """How many images of each class, the rows, were taken for which."""
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
     for images, labels in batches(part, batch_size):
-        taken = model.predict_on_batch(images).argmax(axis=1)
-        np.add.at(counts, (labels, taken), 1)
+        answers = model.predict_on_batch(images)[: len(images)]  # each device has all
+        np.add.at(counts, (labels, answers.argmax(axis=1)), 1)
     return counts
 
 
@@ -139,6 +139,10 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             gather = compiled(gather, model.loss[0], model.optimizer.gather)
         if not HEADS:
             gather = compiled(gather, model.loss, model.optimizer.gather)
+    if NORMS:
+        last = len(data.train) % args.batch_size or args.batch_size
+        if last <= args.device.count(","):
+            sys.exit(f"error: more devices than images in the last batch, {last}")
     rates = learning_rates(args.epochs, steps)
     if HEADS:
         network = keras.Model(model.inputs, model.outputs[0])
@@ -245,6 +249,8 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             checkpoint()
         if EVERY:
             last = epoch + 1 == args.epochs or signals
+            if STOPS:
+                last = last or watchers["early_stop"].waited >= PATIENCE
             if last or (epoch + 1) % CHECKPOINT_EPOCHS == 0:
                 checkpoint()
         if signals:
@@ -258,7 +264,10 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             if HEADS:
                 network = keras.Model(model.inputs, model.outputs[0])
     if RESTORES:
-        model.load_weights(args.run / f"{RESTORED}.weights.h5")
+        best = args.run / f"{RESTORED}.weights.h5"
+        if not best.is_file():
+            sys.exit("error: no epoch is the best: what is watched is not a number")
+        model.load_weights(best)
     if not SAVES:
         with replacing(args.run / "final.weights.h5") as path:  # without the optimiser
             keras.Model(model.inputs, model.outputs).save_weights(path)

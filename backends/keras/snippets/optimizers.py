@@ -13,10 +13,9 @@ class Sgd(keras.optimizers.SGD):
     def update_step(self, gradient, variable, learning_rate):
         velocity = self.momentums[self._get_variable_index(variable)]
         self.assign(velocity, self.momentum * velocity + gradient)
-        step = velocity
         if NESTEROV:
-            step = gradient + self.momentum * velocity
-        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * step)
+            velocity = gradient + self.momentum * velocity
+        self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * velocity)
 
 
 class Adam(keras.optimizers.Adam):
@@ -47,12 +46,11 @@ class RmsProp(keras.optimizers.RMSprop):
         index = self._get_variable_index(variable)
         mean = self._velocities[index]
         self.assign_add(mean, (ops.square(gradient) - mean) * (1 - self.rho))
-        variance = mean
         if CENTERED:
             average = self._average_gradients[index]
             self.assign_add(average, (gradient - average) * (1 - self.rho))
-            variance = mean - ops.square(average)
-        step = gradient / (ops.sqrt(variance) + self.epsilon)
+            mean = mean - ops.square(average)
+        step = gradient / (ops.sqrt(mean) + self.epsilon)
         if MOMENTUM:
             velocity = self._momentums[index]
             self.assign(velocity, self.momentum * velocity + step)

@@ -25,6 +25,7 @@ class CrossEntropy(Tagged):
     samples have the mixed weight.
 
     Outputs that are used in training only add their own cross-entropy, times their `loss_weight` in the spec.
+    Other further outputs have no loss, and layers that lead to them alone stay as they are.
     """
 
     kind = "cross_entropy"
@@ -68,7 +69,10 @@ class TopK(_Metric):
 
 
 class PerClass(_Metric):
-    """Precision, recall and number of images of every class: a table at the end, not to be monitored."""
+    """Precision, recall and number of images of every class: a table at the end, not to be monitored.
+
+    A class that has no images has no recall, and one that none was taken for no precision: these are left empty.
+    """
 
     kind = "per_class"
 

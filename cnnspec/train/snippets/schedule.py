@@ -23,7 +23,9 @@ def exponential(time: float, factor: float) -> float:
 
 def fraction(time: float, start: float, end: float) -> float:
     """How much of the way from `start` to `end` is gone: 0 before it, 1 behind it."""
-    return min(max(time - start, 0.0) / (end - start), 1.0)
+    if time <= start:
+        return 0.0
+    return min((time - start) / (end - start), 1.0)
 
 
 def polynomial(done: float, rate: float, minimum: float, power: float) -> float:

@@ -18,13 +18,13 @@ def confusion_rows(
 def class_rows(
     counts: np.ndarray, classes: Sequence[str]
 ) -> list[Mapping[str, object]]:
-    """Precision, recall and number of images of every class."""
+    """Precision, recall and number of images of each class; of none, they are empty."""
     right, taken, images = counts.diagonal(), counts.sum(0), counts.sum(1)
     return [
         {
             "class": name,
-            "precision": right[i] / max(taken[i], 1),
-            "recall": right[i] / max(images[i], 1),
+            "precision": right[i] / taken[i] if taken[i] else "",
+            "recall": right[i] / images[i] if images[i] else "",
             "images": images[i],
         }
         for i, name in enumerate(classes)
