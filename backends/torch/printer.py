@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from cnnspec.backends.torch.modules import (
     RESERVED,
@@ -26,12 +27,14 @@ from cnnspec.lower.program import Definition, Layer, Path, Program, Tensor, Unpr
 from cnnspec.lower.python import (
     WIDTH,
     Code,
+    Group,
     assigned,
     call,
     flat,
     fstring,
     identifier,
     lines,
+    prefixed,
     quoted,
     returned,
     text,
@@ -306,7 +309,12 @@ class _Class:
         if _named(last) and not outer:
             self.set_up.append((0, assigned(f"self.{_string((last,), self.names)[1:-1]}", module)))
         elif len(outer) == 1 and _named(outer[0]):
-            self.set_up.append((0, assigned(f"{target}[{_string((last,), self.names)}]", module)))
+            key = _string((last,), self.names)
+            entered = _entered(self.set_up[-1], target, key, module) if self.set_up else None
+            if entered is not None:
+                self.set_up[-1] = (0, entered)
+            else:
+                self.set_up.append((0, assigned(f"{target}[{key}]", module)))
         else:
             self.set_up.append((0, call(f"{target}.add_module", _string((last,), self.names), module)))
 
@@ -317,7 +325,7 @@ class _Class:
         place = _string(path, self.names)
         if place not in self.containers:
             self.containers.add(place)
-            self.attach(path, "nn.ModuleDict()")
+            self.attach(path, call("nn.ModuleDict"))
         return self.access(path, self.names)
 
     def access(self, path: Path, names: dict[str, str] | None = None) -> str:
@@ -519,6 +527,17 @@ def _is_module(op: p.Op) -> bool:
     """Whether an op by itself is printed as a module, not as a function."""
     lowered = lower(op)
     return bool(lowered.module) and (lowered.function is None or op.weighted)
+
+
+def _entered(statement: tuple[int, Code], target: str, key: str, module: Code) -> Code | None:
+    """The statement that makes a dictionary of modules, with one more in it; None if that is another statement."""
+    indent, made = statement
+    if indent or not isinstance(made, Group) or made.open != f"{target} = nn.ModuleDict(":
+        return None
+    before = made.items[0].items if made.items and isinstance(made.items[0], Group) else ()
+    items = (*before, prefixed(f"{key}: ", module))
+    entered = replace(made, items=(Group("{", items, "}"),))
+    return entered if len(items) > 1 or len(flat(items[0])) < WIDTH - 16 else None
 
 
 def _deeper(statements: list[tuple[int, Code]]) -> list[tuple[int, Code]]:

@@ -278,6 +278,22 @@ def test_a_spec_that_extends_can_do_without_the_recipe(write_train, tmp_path) ->
     assert cnnspec.load(path).recipe is None
 
 
+@pytest.mark.parametrize("train", ["resnet", "{recipe: resnet}"])
+def test_a_recipe_as_it_is_keeps_its_description(write_train, train) -> None:
+    recipe = recipe_of(write_train(train))
+    assert (recipe.name, recipe.cite) == ("resnet", "arXiv:1512.03385")
+    assert recipe.description
+
+
+def test_a_changed_recipe_does_not(write_train, tmp_path) -> None:
+    write_train("resnet")
+    derived = tmp_path / "derived.yaml"
+    derived.write_text("cnnspec: 1\nname: derived\nextends: net.yaml\ntrain: {epochs: 60}\n")
+    for path in (derived, write_train("{recipe: resnet, epochs: 60}")):
+        recipe = recipe_of(path)
+        assert (recipe.epochs, recipe.name, recipe.description) == (60, "resnet", "")
+
+
 def test_a_path_is_relative_to_the_file_that_names_it(write_train, tmp_path) -> None:
     """To the base spec, not to the one in another folder that extends it."""
     (tmp_path / "mine.yaml").write_text(FILE)

@@ -69,7 +69,10 @@ def _reference(name: str) -> Node:
 
 
 def _with_base(node: Node, report: Report, seen: list[Path]) -> Mapping | None:
-    """A recipe's sections over those of the one it is based on: a section replaces, null removes."""
+    """A recipe's sections over those of the one it is based on: a section replaces, null removes.
+
+    Its description goes where anything is changed: it may not be true any more.
+    """
     if isinstance(node, Scalar) and node.text and not is_null(node):
         return _from_file(node, report, seen)
     if not isinstance(node, Mapping):
@@ -84,9 +87,9 @@ def _with_base(node: Node, report: Report, seen: list[Path]) -> Mapping | None:
         below = _from_file(base, report, seen)
     if below is None:
         return None
-    return _over(
-        {key: entry for key, entry in node.entries.items() if key != "recipe"}, Mapping(below.entries, node.span)
-    )
+    own = {key: entry for key, entry in node.entries.items() if key != "recipe"}
+    kept = {key: entry for key, entry in below.entries.items() if not own or key != "description"}
+    return _over(own, Mapping(kept, node.span))
 
 
 def _over(sections: dict[str, tuple[Scalar, Node]], below: Mapping) -> Mapping:
