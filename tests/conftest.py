@@ -1,7 +1,7 @@
-"""What the tests of every folder share: snapshots, refreshed by `pytest --update`, and what frameworks read at start."""
+"""What all tests share: a cache, snapshots, refreshed by `pytest --update`, and what frameworks read at start."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,17 @@ Snapshot = Callable[[Path, str], None]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="write snapshots anew instead of comparing with them")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is cached, features of frozen layers most of all, is neither found in the user's cache nor left there."""
+    users = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    fonts = os.environ.get("MPLCONFIGDIR", str(users / "matplotlib"))  # which take long to find
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLCONFIGDIR", fonts)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from io import StringIO
@@ -19,8 +19,10 @@ from cnnspec.train import pictures, seen
 from cnnspec.train.evaluate import MODEL, figures, refuse, score
 from cnnspec.train.evaluation import Evaluation
 from cnnspec.train.exported import export_run
+from cnnspec.train.folder import read_record
 from cnnspec.train.generate import data_module
 from cnnspec.train.metrics import Row, read_metrics
+from cnnspec.weights.mapping import Given
 from cnnspec.weights.places import Place, save
 
 if TYPE_CHECKING:
@@ -63,11 +65,12 @@ def finish(run: Path, graph: Graph, case: str, recipe: Recipe, backend: str) -> 
     """Make everything, in the run's folder; what is there from before is made anew."""
     made = Products()
     found = backends()[backend].load()
-    chosen: dict[str, Any] = {}
+    chosen: Mapping[str, Any] = {}
+    origin = _origin(run, recipe)
     for kind in ("best", "final"):
         native = run / f"{kind}{found.weights_suffix}"
         if native.is_file():
-            weights = found.read_weights(graph, native)
+            weights = Given(found.read_weights(graph, native), origin)
             save_all(graph, weights, run / f"{kind}.safetensors")
             chosen = chosen or weights
             made.files[run / f"{kind}.safetensors"] = f"{_WEIGHTS[kind]}, for either framework"
@@ -110,6 +113,12 @@ _TABLES = {
     "per_class.csv": "figures of every class",
 }
 _WEIGHTS = {"best": "the weights of the best epoch", "final": "the last weights"}
+
+
+def _origin(run: Path, recipe: Recipe) -> dict[str, str]:
+    """What the run's weights were made of, whose preprocessing they need, and the kind of data."""
+    first = (read_record(run) or {}).get("weights_from")
+    return {"from": first, "trained_on": recipe.data.kind} if first else {}
 
 
 def save_all(graph: Graph, weights: Any, path: Path) -> None:

@@ -94,6 +94,7 @@ def make_plan(
         "transfer": case or None,
         "seed": recipe.seed,
         "weights": first.origin["from"] if weights and Place.of(weights).name else weights,  # not `DEFAULT`
+        "weights_from": first.origin.get("from"),
         **environment(command or sys.argv),
     }
     return Plan(graph, backend, first, record)

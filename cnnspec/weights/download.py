@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from hashlib import file_digest, md5, sha256
 from importlib.util import find_spec
@@ -41,7 +42,7 @@ def fetch(entry: Published, report: Report) -> Path | None:
         if path.is_file():
             if not (before := _mismatch(path, entry)):
                 return path
-            path.unlink()
+            path.unlink(missing_ok=True)  # another process may see it too
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path)
         with replacing(path) as part:
@@ -74,8 +75,9 @@ def _mismatch(path: Path, entry: Published) -> str:
 def _clear(path: Path) -> None:
     """Remove what downloads that were killed left of a file."""
     for part in path.parent.glob(f".*.part.{path.name}"):
-        if time.time() - part.stat().st_mtime > _ABANDONED:
-            part.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process has just finished it
+            if time.time() - part.stat().st_mtime > _ABANDONED:
+                part.unlink()
 
 
 def _why(error: Exception, url: str) -> str:

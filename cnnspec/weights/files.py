@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 VERSION = "1"
 """Of the canonical layout, stated in a file's metadata as `cnnspec`."""
 
-ORIGIN = ("seed", "from")
-"""Which of a file's metadata say where its weights come from."""
+ORIGIN = ("seed", "from", "trained_on")
+"""Which of a file's metadata say where its weights come from, and on what they were trained since."""
 
 _MAX_HEADER = 100_000_000  # the format's own limit
 _MAX_RANK = 32

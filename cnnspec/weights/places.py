@@ -61,6 +61,8 @@ def load(
         weights: Weights = read_foreign(graph, place.format, path)
         if origin:
             weights.origin["from"] = origin
+        elif _NAME.fullmatch(path.name):  # which says that they were published
+            weights.origin["from"] = f"{place.format}:./{path.name}"
         original = graph.transfer is not None
         span = file_span(place.path)
         fits = check_shapes(

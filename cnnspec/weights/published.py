@@ -276,8 +276,8 @@ def _known(spec: Spec, origin: Dict[str, str]) -> Published | None:
 def suited(graph: Graph, origin: Dict[str, str], *, labels: bool = True) -> tuple[Graph, list[Diagnostic]]:
     """The network with the preprocessing that belongs to its weights, and with their `labels` if its head is theirs.
 
-    `origin` says where they come from; files that are made of published ones say it too. Where something is other than
-    the spec has it, a warning says so.
+    `origin` says where they come from; files that are made of published ones say it too, and those of runs that began
+    with them, whose labels are those of their data. Where something is other than the spec has it, a warning says so.
     """
     entry = _known(graph.spec, origin)
     if entry is None:
@@ -289,7 +289,7 @@ def suited(graph: Graph, origin: Dict[str, str], *, labels: bool = True) -> tupl
         spec = replace(_with(spec, "preprocess", _written(section)), preprocess=section)
         values = ", ".join(f"{name} {value}" for name, value in after.items() if value != before[name])
         changed.append(f"preprocessing ({values})")
-    names = entry.labels if labels and _keeps_head(graph) else None
+    names = entry.labels if labels and "trained_on" not in origin and _keeps_head(graph) else None
     if names is not None and names != spec.labels:
         if spec.labels is not None:
             changed.append("labels")

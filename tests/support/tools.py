@@ -12,9 +12,10 @@ OWN = ("model", "data", "train")
 """Files of one folder, which import each other."""
 
 
-def ruff_says(folder: Path, *rules: str) -> str:
+def ruff_says(folder: Path, *rules: str, ignore: str = "") -> str:
     """Of all files below a folder, by the defaults of linter and formatter, and by further rules."""
     further = ["--extend-select", ",".join(rules)] if rules else []
+    further += ["--ignore", ignore] if ignore else []
     return _says(folder, "ruff", "check", "--isolated", *further, ".") + _says(
         folder, "ruff", "format", "--isolated", "--diff", "."
     )

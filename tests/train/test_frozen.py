@@ -63,7 +63,7 @@ FURTHER = """\
 WITHOUT = SPEC[: SPEC.index("transfer:")] + SPEC[SPEC.index("train:") :]
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("backend", ["torch", "keras"])
 def test_outputs_of_inference_change_nothing_and_stay_as_they_are(backend, accumulation, tmp_path):
     pytest.importorskip("torch" if backend == "torch" else "tensorflow")

@@ -17,6 +17,7 @@ from PIL import Image
 import cnnspec
 from cnnspec.cli import main
 from cnnspec.train import run as running
+from cnnspec.weights.mapping import Given
 
 SAMPLE = Path(running.__file__).parent / "sample"
 
@@ -92,6 +93,30 @@ def test_it_starts_from_the_weights_that_the_seed_draws(done):
         expected = cnnspec.load(done.path / "spec.yaml").weights(5)
         assert np.array_equal(arrays["weight"], expected["fc.weight"])
         assert np.abs(arrays["weight"]).max() > 0
+
+
+PUBLISHED = """\
+address: https://example.org
+labels: things
+networks: {plain: {V1: {file: plain.pth, sha256: 0123abcd, preprocess: {scale: 1/255, mean: 0.25, std: 0.5}}}}
+"""
+
+
+def test_weights_need_the_preprocessing_of_those_they_began_with(plain, capsys):
+    """A second run begins with the first one's, which were published; labels are those of the data by then."""
+    for name, text in [("published/torchvision", PUBLISHED), ("labels/things", str([f"thing {i}" for i in range(10)]))]:
+        (plain / name).parent.mkdir()
+        (plain / f"{name}.yaml").write_text(text)
+    net = cnnspec.load("plain.yaml")
+    net.save_weights("first.safetensors", Given(dict(net.weights(3)), {"from": "torchvision:V1"}))
+    assert net.suited("first.safetensors").spec.labels[0] == "thing 0"
+    for number, weights in [(1, "first.safetensors"), (2, "runs/1/final.safetensors")]:
+        capsys.readouterr()
+        assert command("train", "plain.yaml", "--weights", weights, "--epochs", "1", "-o", f"runs/{number}") == 0
+        assert "brings its own preprocessing (mean 0.25, std 0.5), in place" in capsys.readouterr().err
+        assert cnnspec.load(f"runs/{number}/spec.yaml").spec.preprocess.mean == 0.25
+        suited = net.suited(f"runs/{number}/final.safetensors").spec
+        assert (suited.preprocess.std, suited.labels) == (0.5, None)
 
 
 def test_weights_are_canonical(done):

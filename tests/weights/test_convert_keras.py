@@ -16,9 +16,10 @@ from cnnspec.weights.convert import read_foreign, write_foreign
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 keras = pytest.importorskip("keras")
 
-QUICK = {"inception_v3_keras": "InceptionV3", "resnet50_keras": "ResNet50", "xception": "Xception"}
+QUICK = {"resnet50_keras": "ResNet50", "xception": "Xception"}
 SLOW = {
     "inception_resnet_v2": "InceptionResNetV2",
+    "inception_v3_keras": "InceptionV3",
     "resnet101_keras": "ResNet101",
     "resnet152_keras": "ResNet152",
     "vgg16": "VGG16",

@@ -236,6 +236,8 @@ def test_a_file_of_that_name(run: Run, squeezenet: Any, server: Server) -> None:
         )
         expected = state["features.0.bias"].numpy()
         np.testing.assert_array_equal(load_file("w.safetensors")["conv1.bias"], expected)
+        net = cnnspec.load("squeezenet1_1")
+        assert net.suited("w.safetensors") is net, "labels are unknown"
     assert server.asked == []
 
 
@@ -512,6 +514,26 @@ def test_a_broken_file_in_the_cache_comes_again(run: Run, server: Server, squeez
     Path("w.safetensors").unlink()
     refused(run, "is not the published file either, its SHA-256 begins with")
     assert list((cache / "torchvision").iterdir()) == []
+
+
+def test_another_process_at_the_same_time(
+    run: Run, server: Server, squeezenet: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It removes the broken file first, and its own part is gone between being listed and looked at."""
+    (cache / "torchvision").mkdir(parents=True)
+    (cache / "torchvision" / FILE).write_bytes(b"by hand")
+    (cache / "torchvision" / f".1.part.{FILE}").symlink_to("gone")
+
+    def mismatch(path: Path, entry: module.Published) -> str:
+        found = original(path, entry)
+        if found:
+            path.unlink()
+        return found
+
+    original = download._mismatch
+    monkeypatch.setattr(download, "_mismatch", mismatch)
+    assert run("weights", "squeezenet1_1", "--from", NAME, "-o", "w.safetensors")[0] == 0
+    assert server.asked == [FILE]
 
 
 def test_a_cache_that_cannot_be_written(
