@@ -17,6 +17,7 @@ from cnnspec.spec.recipe.augment import Mixup
 from cnnspec.spec.recipe.model import ConfusionMatrix, PerClass, TopK
 from cnnspec.spec.recipe.schedule import ReduceOnPlateau
 from cnnspec.train.collect import collect, read, unsettled
+from cnnspec.train.data_file import least_share
 from cnnspec.train.features import feature_cut
 from cnnspec.train.head import head, imported
 from cnnspec.train.phases import phases
@@ -80,7 +81,7 @@ class _Printer:
             "MIXED": recipe.precision != "float32",
             "MOMENTUM": getattr(optimizer, "momentum", 0) > 0,
             "NESTEROV": getattr(optimizer, "nesterov", False),
-            "NORMS": any(node.op.kind == "batch_norm" for node in self.program.graph.nodes),
+            "NORMS": least_share(self.program.graph) > 0,
             "ONE_HOT": self.one_hot,
             "PER_CLASS": PerClass in tables,
             "PLATEAU": plateau,

@@ -459,15 +459,10 @@ class _Folder:
         if growth is None:
             raise Unfoldable("the channels do not grow evenly")
         settle_channels(step, variable, start, growth)
-        grown: Expr = start
-        if growth.fixed is not None:
-            grown = growth.fixed
-        elif growth.by is not None:
-            grown = binary("+", start, binary("*", count, growth.by))
         outputs = [gives(row[-1]) if row else before for row, before in zip(rows, flow, strict=True)]
         final = Tensor("x", tuple(node.shape for node in outputs), None)
         if min(counts) > 0 or growth.fixed is None:
-            final.channels = grown
+            final.channels = growth.behind(start, count)
         scope.bind(outputs, final)
         return _Made([p.Repeat(path, step, variable, count, min(counts), carried, source, final)], count)
 

@@ -17,6 +17,12 @@ class Growth(NamedTuple):
     fixed: Expr | None = None
     by: Expr | None = None
 
+    def behind(self, start: Expr, passes: Expr) -> Expr:
+        """The channels behind so many iterations that begin with `start`; where they are `fixed`, of at least one."""
+        if self.fixed is not None:
+            return self.fixed
+        return start if self.by is None else binary("+", start, binary("*", passes, self.by))
+
 
 def growth_of(after: Expr, variable: str) -> Growth | None:
     """How channels grow that are `after` behind an iteration, by what is carried; None if not evenly."""
@@ -47,10 +53,7 @@ def settle_channels(step: p.Layer | p.Call, variable: str, start: Expr, growth: 
         if growth.fixed is not None:
             begin, again = both(expr, variable) or (expr, expr)
             return first(variable, simplify(begin, {CARRIED: start}), simplify(again, {CARRIED: growth.fixed}))
-        grown = start
-        if growth.by is not None:
-            grown = binary("+", start, binary("*", ref(variable), growth.by))
-        return simplify(expr, {CARRIED: grown})
+        return simplify(expr, {CARRIED: growth.behind(start, ref(variable))})
 
     if isinstance(step, p.Call):
         step.args = {name: settled(expr) for name, expr in step.args.items()}

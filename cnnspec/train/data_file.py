@@ -48,7 +48,7 @@ class _Printer:
         self.normalisation = normalisation(self.preprocess)
         self.augmentation = augmentation(recipe, interpolation=self.preprocess.interpolation)
         self.is_plain = self.fit.keeps_size and self.source.shape == (*self.size, shape.channels)
-        self.least = _least_share(graph)
+        self.least = least_share(graph)
         self.caches = not isinstance(feature_cut(graph, recipe), str)
         self.wanted: set[str] = set()
         self.imports = {"import numpy as np", "from collections.abc import Iterator", "from pathlib import Path"}
@@ -246,7 +246,7 @@ class _Printer:
         return [head + "\n".join(f"    {line}" for line in body)]
 
 
-def _least_share(graph: Graph) -> int:
+def least_share(graph: Graph) -> int:
     """How many images every process needs of a batch: a batch norm takes the variance of what it has."""
     return 2 if few_values(graph) else int(any(node.op.kind == "batch_norm" for node in graph.nodes))
 
