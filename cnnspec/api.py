@@ -72,11 +72,15 @@ class Net:
         report.raise_errors()
         return recipe
 
-    def summary(self) -> Summary:
-        """Shapes, parameters, multiply-adds and memory of every layer; as text, a table."""
+    def summary(self, weights: Weights | str | PathLike[str] | None = None) -> Summary:
+        """Shapes, parameters, multiply-adds and memory of every layer; as text, a table.
+
+        With `weights`, what `load_weights` takes or gives, it has how many of the parameters come from there. Raises
+        `SpecError` where these are not the network's.
+        """
         from cnnspec.summary import summarise
 
-        return summarise(self.graph, self.case)
+        return summarise(self.graph, self.case, None if weights is None else self._read(weights))
 
     def source(self, backend: str) -> str:
         """The network's code for `torch` or `keras`: the text of `model.py`. No framework is imported.
@@ -93,17 +97,33 @@ class Net:
         text: str = found.source(fold(self.graph))
         return text
 
-    def write_source(self, backend: str, folder: str | PathLike[str] | None = None, *, recipe: str = "") -> list[Path]:
+    def write_source(
+        self,
+        backend: str,
+        folder: str | PathLike[str] | None = None,
+        *,
+        recipe: str = "",
+        weights: Weights | str | PathLike[str] | None = None,
+    ) -> list[Path]:
         """Write `model.py` into `folder`, by default NAME-BACKEND here, and what trains it if there is a recipe.
 
-        `recipe` names one in place of the spec's. Returns the paths that were written; all are, or none. Raises what
-        `source` raises, and `SpecError` with every mistake in the recipe.
+        `recipe` names one in place of the spec's. `weights`, what `load_weights` takes or gives, are written for the
+        framework, `initial.pt` or `initial.weights.h5`: what training starts from. Returns the paths that were written;
+        all are, or none. Raises what `source` raises, `SpecError` with every mistake in the recipe and where these are
+        not the network's weights, and for them `MissingDependency` without the framework.
         """
         from cnnspec.train.folder import write_files
-        from cnnspec.train.generate import build_files
+        from cnnspec.train.generate import build_files, first_weights
 
-        files = build_files(self.graph, backend, self._recipe(recipe))
-        return write_files(Path(folder if folder is not None else f"{self.name}-{backend}"), files)
+        chosen = self._recipe(recipe)
+        target = Path(folder if folder is not None else f"{self.name}-{backend}")
+        if weights is None:
+            return write_files(target, build_files(self.graph, backend, chosen))
+        given = self._read(weights)
+        graph = self.suited(given, labels=False).graph
+        return write_files(
+            target, {**build_files(graph, backend, chosen), **first_weights(graph, backend, chosen, given)}
+        )
 
     def features_line(self, *, recipe: str = "") -> str | None:
         """Whether training computes what frozen layers make of images once, or why not; None if nothing is frozen."""
@@ -196,17 +216,17 @@ class Net:
 
         return published(self.spec)
 
-    def suited(self, weights: WeightsOrFile) -> Net:
-        """The network with the preprocessing and labels that belong to published weights; a warning says so.
+    def suited(self, weights: WeightsOrFile, *, labels: bool = True) -> Net:
+        """The network with the preprocessing that belongs to published weights, and with their `labels`.
 
-        Other weights leave it as it is. `export` and `train` need not be told.
+        A warning says so. Other weights leave it as it is. `export`, `train` and `write_source` need not be told.
         """
         origin: dict[str, str] = getattr(self._given(weights), "origin", {})
         if "from" not in origin:
             return self
         from cnnspec.weights.published import suited
 
-        graph, notes = suited(self.graph, origin)
+        graph, notes = suited(self.graph, origin, labels=labels)
         return (
             self
             if graph is self.graph
@@ -236,6 +256,11 @@ class Net:
     def _given(self, weights: WeightsOrFile) -> Mapping[str, Any]:
         """Weights as they are given, or as `load_weights` finds them where a file or a name is."""
         return weights if isinstance(weights, Mapping) else self.load_weights(weights)
+
+    def _read(self, weights: Weights | str | PathLike[str]) -> Weights:
+        from cnnspec.weights.mapping import Weights
+
+        return weights if isinstance(weights, Weights) else self.load_weights(weights)
 
     def save_weights(self, file: str | PathLike[str], weights: WeightsOrFile) -> list[Diagnostic]:
         """Write weights to a canonical file, or to one of another project: `torchvision:FILE`, `keras:FILE`.

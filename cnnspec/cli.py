@@ -161,6 +161,12 @@ def summary(
     transfer: Annotated[
         str | None, typer.Option("--transfer", metavar="CASE", help="Show the network under a transfer case.")
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", metavar="[FORMAT:]FILE|NAME", help="Check that these are its weights, as of `weights --from`."
+        ),
+    ] = None,
     format: Annotated[TableFormat, typer.Option("--format", help="How it is printed.")] = TableFormat.text,
     layout: Annotated[Layout, typer.Option("--layout", help="The order of a shape's extents.")] = Layout.chw,
 ) -> None:
@@ -171,9 +177,12 @@ def summary(
     from cnnspec.api import load
 
     net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
-    if net.warnings:
-        _complain(net.warnings)
-    result = net.summary()
+    given = None if weights is None else net.load_weights(weights)
+    if given:
+        net = net.suited(given)
+    if warnings := [*net.warnings, *(given.warnings if given else ())]:
+        _complain(warnings)
+    result = net.summary(given)
     order: Any = layout.value
     if format is TableFormat.json:
         print(result.to_json(order))
@@ -195,6 +204,14 @@ def build(
     transfer: Annotated[
         str | None, typer.Option("--transfer", metavar="CASE", help="Build the network under a transfer case.")
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="[FORMAT:]FILE|NAME",
+            help="Write these too, as of `weights --from`, for training to start from.",
+        ),
+    ] = None,
     recipe: RecipeOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -205,10 +222,16 @@ def build(
     from cnnspec.api import load
 
     net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
-    if net.warnings:
-        _complain(net.warnings)
-    for file in net.write_source(backend.value, output, recipe=recipe or ""):
+    given = None if weights is None else net.load_weights(weights)
+    if given:
+        net = net.suited(given, labels=False)
+    if warnings := [*net.warnings, *(given.warnings if given else ())]:
+        _complain(warnings)
+    files = net.write_source(backend.value, output, recipe=recipe or "", weights=given)
+    for file in files:
         print(f"wrote {file}")
+    if given and (script := files[0].with_name("train.py")) in files:
+        print(f"train from these weights: python {script} --weights {files[-1]}")
     if line := net.features_line(recipe=recipe or ""):
         print(line)
 

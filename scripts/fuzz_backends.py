@@ -34,6 +34,8 @@ def main() -> int:
     known: set[str] = set()
     for done, seed in enumerate(range(arguments.seed, arguments.seed + arguments.count), 1):
         spec = specs.random_spec(seed)
+        if done % 8 == 1 and "keras" in sys.modules:
+            sys.modules["keras"].utils.clear_session()  # it keeps every model otherwise; by itself this takes long
         if complaints := observed(specs, spec, names):
             found += 1
             print(f"--- seed {seed}", *complaints, sep="\n", flush=True)
@@ -48,8 +50,6 @@ def main() -> int:
 
 def observed(specs: Any, spec: Any, names: list[str] | None) -> list[str]:
     """The faults of a spec; an exception is one, too."""
-    if "keras" in sys.modules:
-        sys.modules["keras"].utils.clear_session()  # it keeps every model otherwise, and counts the names it gives
     try:
         complaints: list[str] = specs.faults(spec, names, single=False)
     except Exception as error:

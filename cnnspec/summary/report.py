@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cnnspec.graph import Graph
 from cnnspec.infer import Cost, cost
 from cnnspec.ops import Maps, Shape
 from cnnspec.summary.training import counted, training
+from cnnspec.weights.contract import contract
+
+if TYPE_CHECKING:
+    from cnnspec.weights.mapping import Weights
 
 Layout = Literal["chw", "hwc"]
 
@@ -28,12 +32,21 @@ class Summary:
     graph: Graph
     cost: Cost
     case: str = ""
+    weights: Weights | None = None
+
+    @property
+    def loaded(self) -> int:
+        """How many parameters of the network in inference, running statistics too, come from the weights."""
+        if self.weights is None:
+            return 0
+        params = contract(self.graph, training=False)
+        return sum(param.size for key, param in params.items() if key in self.weights and key not in self.weights.anew)
 
     def to_dict(self, layout: Layout = "chw") -> dict[str, Any]:
         """The JSON contract of `cnnspec summary --format json`.
 
         Sizes are of a batch of one; `receptive_field` is [height, width] in input pixels; bytes are of float32. Under a
-        transfer case there is more to say of each layer, and one object more.
+        transfer case there is more to say of each layer, and one object more; another where there are weights.
         """
         totals = self.cost.totals
         made: dict[str, Any] = {
@@ -67,6 +80,8 @@ class Summary:
                 how = training(self.graph, layer.node.path)
                 shown |= {"trains_from": how.start, "rate_factor": how.factor, "new": how.new}
             made["transfer"] = {"case": self.graph.transfer.case} | counted(self.graph, self.cost.layers)
+        if self.weights:
+            made["weights"] = {"loaded": self.loaded, **self.weights.origin}
         return made
 
     def to_json(self, layout: Layout = "chw") -> str:
@@ -91,6 +106,6 @@ class Summary:
     __repr__ = __str__
 
 
-def summarise(graph: Graph, case: str = "") -> Summary:
-    """The summary of a graph, expanded under the transfer `case`."""
-    return Summary(graph, cost(graph), case)
+def summarise(graph: Graph, case: str = "", weights: Weights | None = None) -> Summary:
+    """The summary of a graph, expanded under the transfer `case`, with `weights` if there are any."""
+    return Summary(graph, cost(graph), case, weights)

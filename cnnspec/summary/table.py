@@ -227,6 +227,8 @@ def _totals(summary: Summary) -> list[tuple[str, str, str]]:
     ]
     if summary.graph.transfer:
         rows += _training(counted(summary.graph, summary.cost.layers))
+    if summary.weights:
+        rows.append(("from weights", f"{summary.loaded:,}", summary.weights.origin.get("from", "")))
     if totals.training_only:
         rows.append(("training only *", f"{totals.training_only:,}", "in heads that inference leaves out"))
     return [

@@ -227,6 +227,10 @@ class _Printer:
         names = ("Features", "Numbered", hashed, "is_intact", "keep")
         self.use(*(f"features:{name}" for name in names))
         self.imports |= {"import hashlib", "from collections.abc import Callable"}
+        about = "Path(__file__).read_bytes()"
+        if not (self.source.in_memory and self.is_plain):
+            self.imports.add("import PIL")
+            about = f"PIL.__version__.encode() + {about}"
         head = (
             "def features(\n    part: Part,\n    folder: Path,\n    key: bytes,\n    batch_size: int,\n"
             "    compute: Callable[[np.ndarray], np.ndarray],\n) -> Features:\n"
@@ -236,7 +240,7 @@ class _Printer:
             '    """\n'
         )
         body = [
-            "about = Path(__file__).read_bytes()",
+            f"about = {about}",
             f"name = hashlib.sha256(key + {hashed}(part) + about).hexdigest()",
             'path = folder / f"{name}.npy"',
             "if new := not is_intact(path):",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from errno import EEXIST, EISDIR, ENOTDIR, ENOTEMPTY
 from itertools import count
@@ -15,8 +15,11 @@ from typing import Any
 RUNS = "runs"
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Write files, named by their paths in `folder`; those that are there are replaced, all or none."""
+def write_files(folder: Path, files: Mapping[str, bytes | Callable[[Path], None]]) -> list[Path]:
+    """Write files, named by their paths in `folder`: their bytes, or what writes one at the path that it is given.
+
+    Those that are there are replaced, all or none.
+    """
     made = [parent for parent in reversed([folder, *folder.parents]) if not parent.exists()]
     parts: dict[Path, Path] = {}
     done = False
@@ -30,7 +33,10 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
                 raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(target))
             part = target.with_name(f".{os.getpid()}.part.{target.name}")
             parts[part] = target
-            part.write_bytes(content)
+            if callable(content):
+                content(part)
+            else:
+                part.write_bytes(content)
         for part, target in parts.items():
             part.replace(target)
         done = True

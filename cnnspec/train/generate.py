@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -11,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from cnnspec.diagnostics import Report
 from cnnspec.lower.backend import MissingDependency, check_support, code_backend
+from cnnspec.lower.backend import backend as find_backend
 from cnnspec.lower.execute import run_text
 from cnnspec.lower.fold import fold
 
 if TYPE_CHECKING:
     from cnnspec.graph import Graph
     from cnnspec.spec.recipe import Recipe
+    from cnnspec.weights.mapping import Weights
 
 _PACKAGES = {"PIL": "pillow"}  # that are not called as what they install
 
@@ -37,6 +41,25 @@ def build_files(graph: Graph, backend: str, recipe: Recipe | None) -> dict[str, 
         files["train.py"] = found.train_source(program, recipe).encode()
         files |= sample_files(recipe)
     return files
+
+
+def first_weights(
+    graph: Graph, backend: str, recipe: Recipe | None, given: Weights
+) -> dict[str, Callable[[Path], None]]:
+    """What training starts from, by the name of its file: a function that writes it.
+
+    Weights that are not `given` are drawn. Raises `MissingDependency` without the framework.
+    """
+    from cnnspec.train.start import completed
+
+    found = find_backend(backend)
+    return {initial_name(backend): partial(found.write_weights, graph, completed(given, graph, recipe))}
+
+
+def initial_name(backend: str) -> str:
+    """What the file of first weights is called."""
+    suffix: str = find_backend(backend).weights_suffix
+    return f"initial{suffix}"
 
 
 def check_imports(files: dict[str, bytes], extra: str) -> None:

@@ -16,7 +16,7 @@ from cnnspec.graph import Graph
 from cnnspec.lower.backend import backend as find_backend
 from cnnspec.lower.backend import code_backend
 from cnnspec.train.environment import environment
-from cnnspec.train.generate import build_files, check_imports
+from cnnspec.train.generate import build_files, check_imports, initial_name
 from cnnspec.train.settle import settled_files
 from cnnspec.train.start import start_weights
 from cnnspec.weights.places import Place
@@ -40,8 +40,7 @@ class Plan:
     @property
     def initial(self) -> str:
         """What the file of first weights is called."""
-        suffix: str = find_backend(self.backend).weights_suffix
-        return f"initial{suffix}"
+        return initial_name(self.backend)
 
     def files(self, recipe: Recipe, **entries: Any) -> dict[str, bytes]:
         """All files but the weights, by their paths; `entries` are more of `run.json`.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cnnspec.diagnostics import Report, Source, Span
 from cnnspec.graph import Graph, build_graph
-from cnnspec.lower.backend import backend as find_backend
 from cnnspec.lower.backend import backends
 from cnnspec.spec.loader import load_spec
 from cnnspec.train.evaluate import MODEL, Split, evaluate, refuse
@@ -20,6 +19,7 @@ from cnnspec.train.events import Events, raised_once
 from cnnspec.train.features import features_line, features_options
 from cnnspec.train.finish import Products, finish
 from cnnspec.train.folder import RUNS, new_folder, newest_run, read_record, write_files
+from cnnspec.train.generate import initial_name
 from cnnspec.train.metrics import Row, read_metrics
 from cnnspec.train.plan import make_plan
 from cnnspec.train.process import Busy, train
@@ -85,7 +85,7 @@ class Run:
     def _train(self, device: str, features: Path | bool, *, resume: bool = False) -> Products:
         """Run `train.py`, and make of it what is made at its end."""
         graph, case, recipe, backend = self._loaded
-        initial = self.path / f"initial{find_backend(backend).weights_suffix}"  # counts where no checkpoint does
+        initial = self.path / initial_name(backend)  # counts where no checkpoint does
         arguments = ["--weights", str(initial), *(["--resume"] if resume else [])]
         arguments += features_options(graph, recipe, features)
         events = Events(self.path) if Events.possible() else None

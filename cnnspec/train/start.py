@@ -21,8 +21,12 @@ def start_weights(graph: Graph, recipe: Recipe, given: str | None, report: Repor
     What a transfer case starts anew is drawn, and so are heads that exist in training only where the file lacks them.
     None where `report` got an error.
     """
-    drawn = initial_weights(graph, recipe.seed, recipe.initializers)
-    if given is None:
-        return drawn
-    found = load(Place.of(given), graph, report, initial=drawn)
-    return None if found is None else Over(found, drawn, contract(graph))
+    found = None if given is None else load(Place.of(given), graph, report)
+    return None if found is None and given is not None else completed(found, graph, recipe)
+
+
+def completed(found: Weights | None, graph: Graph, recipe: Recipe | None) -> Weights:
+    """Weights that were `found`, and all others as the recipe draws them."""
+    seed, initializers = (recipe.seed, recipe.initializers) if recipe else (0, None)
+    drawn = initial_weights(graph, seed, initializers)
+    return drawn if found is None else Over(found, drawn, contract(graph))

@@ -18,8 +18,10 @@ Array: TypeAlias = "NDArray[np.float32]"
 class Weights(Mapping[str, Array]):
     """Arrays in canonical layout by key. None is kept: what needs one twice should hold on to it.
 
-    `origin` says where they come from, as `{"seed": "0"}`; files state it.
+    `origin` says where they come from, as `{"seed": "0"}`; files state it. `anew` are keys of those that are drawn.
     """
+
+    anew: frozenset[str] = frozenset()
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], origin: Mapping[str, str]) -> None:
         self.shapes = dict(shapes)
@@ -52,13 +54,15 @@ class Weights(Mapping[str, Array]):
 
 
 class Over(Weights):
-    """Those weights of `below` that are called `keys`, unless they are in `above`; no seed gives them all."""
+    """The weights called `keys`: from `above` what is read there, the others drawn, from `below`; no seed gives all."""
 
     def __init__(self, above: Weights, below: Weights, keys: Iterable[str]) -> None:
         origin = {name: value for name, value in above.origin.items() if name != "seed"}
-        sources = {key: above if key in above else below for key in keys}
+        read = above.shapes.keys() - above.anew
+        sources = {key: above if key in read else below for key in keys}
         super().__init__({key: source.shapes[key] for key, source in sources.items()}, origin)
         self._sources = sources
+        self.anew = frozenset(sources.keys() - read)
         self.warnings = above.warnings
 
     def __getitem__(self, key: str) -> Array:

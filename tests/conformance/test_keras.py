@@ -84,13 +84,11 @@ FEW = {
     "alexnet",
     "cifar_cnn",
     "googlenet_torchvision",
-    "inception_v2",
     "lenet5",
     "mlp",
     "mnist_cnn",
     "mnist_mlp",
     "nin",
-    "se_resnet50",
     "squeezenet1_1",
     "xception",
 }

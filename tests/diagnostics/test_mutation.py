@@ -31,8 +31,11 @@ EXAMPLES = 1100  # of each of the two kinds
 SECONDS = 10
 LAYERS = 3000  # more than any network of the zoo has; mutations of `repeat` should not take the time of 100,000
 
-DEEP = ["inception_resnet_v2", "inception_v4", "resnet101", "resnet101_keras", "resnet152", "resnet152_keras"]
-"""Of each, the default run has a smaller relative; alone they take most of the time."""
+DEEP = [
+    "googlenet_torchvision", "inception_resnet_v2", "inception_v2", "inception_v3", "inception_v3_keras", "inception_v4",
+    "resnet101", "resnet101_keras", "resnet152", "resnet152_keras", "resnet50_keras", "se_resnet50", "xception",
+]  # fmt: skip
+"""They take most of the time; the default run has most of their families."""
 NAMES = [
     pytest.param([name for name in cnnspec.zoo() if name not in DEEP], id="zoo"),
     pytest.param(DEEP, id="deep", marks=pytest.mark.slow),

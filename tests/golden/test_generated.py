@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 PRINTED = ["lenet5", "mnist_cnn", "vgg16", "googlenet", "resnet50", "xception", "inception_v2", "se_resnet50"]
 CASES = ["small_similar", "small_different", "large_similar", "large_different"]
 CODE = [name for name, point in backends().items() if isinstance(point.load(), CodeBackend)]
-RANDOM = range(5000, 5100)
+RANDOM = range(5000, 5060)
 LIMITS = {"resnet50": 110, "resnet152": 110, "googlenet": 110, "vgg16": 60}
 
 

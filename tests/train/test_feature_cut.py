@@ -169,5 +169,3 @@ def test_train_says_it_and_takes_options(tmp_path):
     assert "features of block2, up to which all stays frozen, are computed once\n" in out
     assert "features of block2: 2,500 images, 1.3 MB in kept\n" in out
     assert len(list((tmp_path / "kept").iterdir())) == 1
-    out = command(tmp_path, *train[:-4], "-o", "other", "--no-features")
-    assert "features of block2: " not in out

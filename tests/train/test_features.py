@@ -12,10 +12,18 @@ pytest.importorskip("grain")
 pytest.importorskip("tqdm")
 
 BACKENDS = pytest.mark.parametrize("backend", ["torch", "keras"])
+SLOWER = pytest.mark.parametrize("backend", ["torch", pytest.param("keras", marks=pytest.mark.slow)])
+"""What takes Keras longest is, by default, tested with PyTorch alone."""
 RECIPES = {
     "plain": "split: 0.2",
     "all": "split: 0.2, ema: 0.9, gradient_accumulation: 2, checkpoints: {best: validation_accuracy}, "
     "clip: {global_norm: 1}, metrics: [accuracy, per_class, confusion_matrix], loss: {cross_entropy: {label_smoothing: 0.1}}",
+}
+QUICK = {
+    ("torch", "small_similar", "all"),
+    ("torch", "small_different", "plain"),
+    ("torch", "large_similar", "plain"),
+    ("keras", "small_different", "plain"),
 }
 
 
@@ -25,16 +33,13 @@ def framework(request):
         pytest.importorskip("torch" if request.getfixturevalue("backend") == "torch" else "tensorflow")
 
 
-@BACKENDS
 @pytest.mark.parametrize(
-    ("case", "more"),
+    ("backend", "case", "more"),
     [
-        ("small_similar", "all"),
-        ("small_different", "plain"),
-        ("large_similar", "plain"),
-        pytest.param("small_similar", "plain", marks=pytest.mark.slow),
-        pytest.param("small_different", "all", marks=pytest.mark.slow),
-        pytest.param("large_similar", "all", marks=pytest.mark.slow),
+        pytest.param(backend, case, more, marks=[] if (backend, case, more) in QUICK else pytest.mark.slow)
+        for backend in ("torch", "keras")
+        for case in ("small_similar", "small_different", "large_similar")
+        for more in RECIPES
     ],
 )
 def test_training_comes_to_the_same(backend, case, more, tmp_path, capsys):
@@ -57,7 +62,7 @@ def test_training_comes_to_the_same(backend, case, more, tmp_path, capsys):
         assert all(np.allclose(best[0][key], best[1][key], atol=1e-6) for key in first)
 
 
-@BACKENDS
+@SLOWER
 def test_heads_of_training(backend, tmp_path):
     """The head hangs off the cut, or ends it."""
     net = build(
@@ -112,7 +117,7 @@ def test_another_run_computes_nothing(backend, tmp_path, capsys, monkeypatch):
     assert_close(net, backend, tmp_path, "one", "two", 0)
 
 
-@BACKENDS
+@SLOWER
 def test_what_features_depend_on(backend, tmp_path):
     """Weights, images and what is done to these; not how many are in a batch."""
     net = build(tmp_path, backend)
@@ -136,7 +141,7 @@ def test_what_features_depend_on(backend, tmp_path):
     assert len(kept(tmp_path)) == 7
 
 
-@BACKENDS
+@SLOWER
 def test_damaged_files_are_made_anew(backend, tmp_path, capsys):
     net = build(tmp_path, backend)
     train(tmp_path, "one")
@@ -151,7 +156,7 @@ def test_damaged_files_are_made_anew(backend, tmp_path, capsys):
     assert_close(net, backend, tmp_path, "one", "two", 0)
 
 
-@BACKENDS
+@SLOWER
 def test_a_run_goes_on_to_the_bit(backend, tmp_path):
     """In the middle of an epoch, with the file still there, and with it gone."""
     more = "split: 0.2, ema: 0.9, schedule: {reduce_on_plateau: {patience: 1}}, checkpoints: {steps: 1, keep: all}"
@@ -169,7 +174,7 @@ def test_a_run_goes_on_to_the_bit(backend, tmp_path):
         assert_close(net, backend, tmp_path, "whole", name, 0)
 
 
-@BACKENDS
+@SLOWER
 def test_a_run_may_go_on_without_features(backend, tmp_path):
     """The state is that of the whole network."""
     net = build(tmp_path, backend)
@@ -181,7 +186,7 @@ def test_a_run_may_go_on_without_features(backend, tmp_path):
     assert len(rows(tmp_path, "one")) == 2
 
 
-@BACKENDS
+@SLOWER
 def test_images_that_cannot_be_read(backend, tmp_path, capsys):
     """One that is damaged in the middle: the next takes its place in training, and evaluation leaves it out."""
     from PIL import Image

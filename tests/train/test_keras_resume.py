@@ -115,6 +115,7 @@ def test_killed_at_many_moments(script, whole, tmp_path, moment):
     assert_equal_runs(tmp_path, whole)
 
 
+@pytest.mark.slow
 def test_interrupted_with_a_broken_checkpoint(script, whole, tmp_path):
     assert killed(script, tmp_path, 0.0, signal.SIGINT, checkpoints=2) == 130
     newest = max((tmp_path / "checkpoints").glob("step-*"))

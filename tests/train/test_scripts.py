@@ -111,6 +111,7 @@ def load_data(folder=None): arrive()
 """
 
 
+@SLOWER
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("when", ["at an import", "as data are read"])
 def test_asked_to_end_before_the_first_step(when, number, backend, tmp_path):
@@ -229,6 +230,7 @@ def test_killed_before_the_first_checkpoint_it_begins_anew(backend, tmp_path):
     assert rows(run) == rows(whole)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_so_and_the_old_checkpoint_stays(tmp_path):
     """In Keras; for PyTorch it is tested with the runs of PyTorch."""
     pytest.importorskip("keras")
@@ -293,6 +295,7 @@ def test_names_of_train_py_are_no_names_of_the_network(name, backend, tmp_path):
     assert network and network not in others
 
 
+@SLOWER
 @pytest.mark.parametrize("name", ["train", pytest.param("class", marks=pytest.mark.slow)])
 def test_hostile_names_train(name, backend, tmp_path):
     recipe = "optimizer: {adam: 0.01}, epochs: 1, batch_size: 20, split: 0.2, metrics: [accuracy, confusion_matrix]"

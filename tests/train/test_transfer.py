@@ -18,6 +18,8 @@ pytest.importorskip("tqdm")
 slow = pytest.mark.slow
 CASES = ["small_similar", "small_different", "large_similar", "large_different"]
 BACKENDS = ["torch", "keras"]
+SLOWER = pytest.mark.parametrize("backend", ["torch", pytest.param("keras", marks=slow)], indirect=True)
+"""What takes Keras longest is, by default, tested with PyTorch alone."""
 ZOO = [
     pytest.param(
         name, size, case, marks=[] if (name, case) == ("resnet18", "large_similar") else slow, id=f"{name}-{case}"
@@ -65,6 +67,7 @@ def test_frozen_layers_of_the_zoo_are_bit_identical(name, size, case, backend, t
 MORE = {"ema": 0.9, "optimizer": {"adamw": 0.01}, "gradient_accumulation": 2}
 
 
+@SLOWER
 @pytest.mark.parametrize("options", [{}, pytest.param(MORE, marks=slow)])
 def test_layers_train_from_their_epoch_on(options, backend, tmp_path):
     data = {"npz": str(write_data(tmp_path, (2, 8, 8), 3, 24))}
@@ -103,6 +106,7 @@ def test_a_run_by_the_command_line(tmp_path):
 # ---- in the middle
 
 
+@SLOWER
 def test_a_run_that_was_interrupted_goes_on_bit_for_bit(backend, tmp_path):
     """In the epoch in which layers start to train, and behind it."""
     data = {"npz": str(write_data(tmp_path, (2, 8, 8), 3, 24))}
@@ -137,7 +141,8 @@ transfer:
 """
 
 
-@pytest.mark.parametrize("batch_size", [pytest.param(6, marks=slow), 5])
+@slow
+@pytest.mark.parametrize("batch_size", [6, 5])
 def test_two_processes_train_late_layers_as_one(batch_size, tmp_path):
     torch = pytest.importorskip("torch")
     data = write_data(tmp_path, (2, 8, 8), 3, 24)
@@ -177,7 +182,8 @@ runpy.run_path("train.py", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("accumulation", [pytest.param(1, marks=slow), 2])
+@slow
+@pytest.mark.parametrize("accumulation", [1, 2])
 def test_two_devices_train_late_layers_as_one(accumulation, tmp_path):
     pytest.importorskip("tensorflow")
     data = write_data(tmp_path, (2, 8, 8), 3, 24)
@@ -208,6 +214,7 @@ def test_two_devices_train_late_layers_as_one(accumulation, tmp_path):
         assert np.abs(array - weights[key]).max() > 1e-3
 
 
+@SLOWER
 @pytest.mark.parametrize("accumulation", [pytest.param(1, marks=slow), 2])
 @pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=slow), "mixed_float16"])
 def test_mixed_precision(precision, accumulation, backend, tmp_path):
@@ -230,7 +237,9 @@ def test_mixed_precision(precision, accumulation, backend, tmp_path):
 # ---- rates
 
 
-@pytest.mark.parametrize("optimizer", [{"sgd": 0.1}, {"sgd": 0.1, "decoupled_weight_decay": 0.5}])
+@pytest.mark.parametrize(
+    "optimizer", [pytest.param({"sgd": 0.1}, marks=slow), {"sgd": 0.1, "decoupled_weight_decay": 0.5}]
+)
 def test_the_first_step_is_a_factor_of_what_it_is_without(optimizer, backend, tmp_path):
     factors = {"stem": 0.5, "block1": 0.1, "block1.b": 3.0, "block2.a": 0.0, "*.bn": 0.25}
     plain = tiny_net(tmp_path, {}, optimizer=optimizer, schedule="constant")

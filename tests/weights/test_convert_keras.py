@@ -16,10 +16,11 @@ from cnnspec.weights.convert import read_foreign, write_foreign
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 keras = pytest.importorskip("keras")
 
-QUICK = {"resnet50_keras": "ResNet50", "xception": "Xception"}
+QUICK = {"xception": "Xception"}
 SLOW = {
     "inception_resnet_v2": "InceptionResNetV2",
     "inception_v3_keras": "InceptionV3",
+    "resnet50_keras": "ResNet50",
     "resnet101_keras": "ResNet101",
     "resnet152_keras": "ResNet152",
     "vgg16": "VGG16",
@@ -153,6 +154,7 @@ def test_there_and_back(name: str, tmp_path: Path) -> None:
     assert_there_and_back(model, graph, tmp_path, SUFFIXES if name == "xception" else SUFFIXES[:1])
 
 
+@pytest.mark.slow
 def test_vgg_with_small_images(tmp_path: Path) -> None:
     model = randomised(keras.applications.VGG16(weights=None, input_shape=(64, 64, 3), classes=10))
     graph = cnnspec.load("vgg16", params={"input.size": 64}, classes=10).graph

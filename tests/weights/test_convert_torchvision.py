@@ -18,7 +18,6 @@ sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("none
 models = pytest.importorskip("torchvision.models")
 
 QUICK = {
-    "alexnet_torchvision": "alexnet",
     "googlenet_torchvision": "googlenet",
     "inception_v3": "inception_v3",
     "resnet18": "resnet18",
@@ -26,6 +25,7 @@ QUICK = {
     "squeezenet1_1": "squeezenet1_1",
 }
 SLOW = {
+    "alexnet_torchvision": "alexnet",
     "resnet34": "resnet34",
     "resnet101": "resnet101",
     "resnet152": "resnet152",
@@ -88,6 +88,7 @@ def test_there_and_back(name: str, tmp_path: Path) -> None:
     assert_same_state(tmp_path / "back.pth", model)
 
 
+@pytest.mark.slow
 def test_vgg_with_batch_norm_and_small_images(tmp_path: Path) -> None:
     model = peer("vgg11_bn")
     model.classifier[0] = torch.nn.Linear(512 * 2 * 2, 4096)

@@ -151,9 +151,8 @@ KERAS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["xception", *(pytest.param(name, marks=pytest.mark.slow) for name in list(KERAS)[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KERAS)
 def test_keras_weights(name: str, run: Run, zoo: Zoo, server: Server, cache: Path, tmp_path: Path) -> None:
     """As keras.applications has them: weights alone, in HDF5 as Keras 2 wrote it."""
     keras = pytest.importorskip("keras")
@@ -186,6 +185,7 @@ def legacy(model: Any, path: Path, rename: Callable[[str], str] = str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_names_of_keras_1(run: Run, zoo: Zoo, tmp_path: Path) -> None:
     """Xception's file is from its time, when layers without a name were called by other words, counted from 1."""
     keras = pytest.importorskip("keras")

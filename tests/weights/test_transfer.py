@@ -156,7 +156,7 @@ def test_what_was_saved_under_a_case_is_read_whole(file):
 HEADS = {"resnet18": "fc", "vgg16_bn": "fc8"}
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("vgg16_bn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("backend", ["torch", "keras"])
 def test_in_a_framework(name, backend, tmp_path):
     """Frameworks' own files of a network with 10 classes, for one with 3; and the model that is built from both."""

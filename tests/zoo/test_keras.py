@@ -25,7 +25,7 @@ from .structure import (
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 
-SLOW = ("resnet101_keras", "resnet152_keras")  # by 4 s each; their depths are all that sets them apart
+SLOW = ("resnet101_keras", "resnet152_keras", "inception_resnet_v2", "vgg19")  # by 3 s and more each
 WITHOUT_DROPOUT = ("vgg16", "vgg19")  # the specs have the paper's, Keras leaves it out
 
 

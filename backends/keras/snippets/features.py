@@ -3,6 +3,7 @@
 
 import argparse
 import hashlib
+import sys
 from pathlib import Path
 
 import keras
@@ -37,6 +38,7 @@ def frozen_features(
         key.update(np.asarray(array, np.float32).tobytes())
     device = getattr(frozen.weights[0].value, "device", "")
     policy = keras.config.dtype_policy().name
-    about = keras.__version__, keras.backend.backend(), device, policy
-    key.update(" ".join(map(str, about)).encode())
+    below = keras.backend.backend()
+    versions = keras.__version__, sys.modules[below].__version__
+    key.update(f"{versions} {below} {device} {policy}".encode())
     return with_features(data, args.features, key.digest(), args.batch_size, compute)
