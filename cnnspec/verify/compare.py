@@ -23,11 +23,14 @@ ROUNDED_GRADIENT = 1e-4
 In both cases they may also be `SELF_ERROR` times as far off as some roundings of the images put them: in deep networks
 that comes to more.
 """
-SMALLEST = 1e-3
+SMALLEST_GRADIENT = 1e-2
 """A gradient is measured against no less than this part of the network's largest one.
 
-Some are zero in theory, as that of a bias before a batch norm, and in practice what is left of large terms.
+Some are zero in theory, as that of a bias before a batch norm, and in practice what is left of large terms; of which
+several batch norms in turn make more, where all images have nearly one value.
 """
+SMALLEST_STEP = 1e-3
+"""In training, a parameter is measured against no less than this part of the network's largest one."""
 
 
 class Comparison(NamedTuple):

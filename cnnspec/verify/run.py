@@ -26,7 +26,7 @@ from cnnspec.verify.compare import (
     RELATIVE,
     ROUNDED_GRADIENT,
     SELF_ERROR,
-    SMALLEST,
+    SMALLEST_GRADIENT,
     Comparison,
     compare,
     largest,
@@ -227,7 +227,7 @@ def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: 
         ]:
             yield check.failed("cannot be compared: {} has no gradient of `{}`".format(*lacking[0]))
         else:
-            floor = SMALLEST * max(largest(expected[key]) for key in owners)
+            floor = SMALLEST_GRADIENT * max(largest(expected[key]) for key in owners)
             scales = {key: max(largest(expected[key]), floor) for key in owners}
             comparisons = [
                 compare(key, node, result[key], expected[key], scales[key], part * scales[key])

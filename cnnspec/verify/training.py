@@ -13,7 +13,7 @@ from cnnspec.graph.model import Node
 from cnnspec.lower.backend import Precision
 from cnnspec.ops import Maps
 from cnnspec.train.backend import TrainingBackend
-from cnnspec.verify.compare import SMALLEST, Comparison, compare, largest
+from cnnspec.verify.compare import SMALLEST_STEP, Comparison, compare, largest
 from cnnspec.verify.plan import Plan
 from cnnspec.verify.result import Check
 
@@ -136,7 +136,7 @@ class _Race:
         """The size of everything, and how far from it others may lie."""
         sizes = {name: largest(array) for name, (_, array) in expected.items()}
         trained = [sizes[key] for key, node in self.nodes.items() if node.params[key.rpartition(".")[2]].trainable]
-        floor = SMALLEST * max(trained, default=0.0)
+        floor = SMALLEST_STEP * max(trained, default=0.0)
         self.top_loss = max(self.top_loss, sizes["loss"])
         scales = {name: max(size, floor) for name, size in sizes.items()} | {"loss": self.top_loss}
         part = (FIRST if step == 1 else LATER)[self.bounds]
