@@ -72,15 +72,15 @@ class Net:
         report.raise_errors()
         return recipe
 
-    def summary(self, weights: Weights | str | PathLike[str] | None = None) -> Summary:
+    def summary(self, weights: WeightsOrFile | None = None) -> Summary:
         """Shapes, parameters, multiply-adds and memory of every layer; as text, a table.
 
-        With `weights`, what `load_weights` takes or gives, it has how many of the parameters come from there. Raises
+        With `weights`, arrays or what `load_weights` takes, it has how many of the parameters come from there. Raises
         `SpecError` where these are not the network's.
         """
         from cnnspec.summary import summarise
 
-        return summarise(self.graph, self.case, None if weights is None else self._read(weights))
+        return summarise(self.graph, self.case, None if weights is None else self._own(weights))
 
     def source(self, backend: str) -> str:
         """The network's code for `torch` or `keras`: the text of `model.py`. No framework is imported.
@@ -103,14 +103,15 @@ class Net:
         folder: str | PathLike[str] | None = None,
         *,
         recipe: str = "",
-        weights: Weights | str | PathLike[str] | None = None,
+        weights: WeightsOrFile | None = None,
     ) -> list[Path]:
         """Write `model.py` into `folder`, by default NAME-BACKEND here, and what trains it if there is a recipe.
 
-        `recipe` names one in place of the spec's. `weights`, what `load_weights` takes or gives, are written for the
-        framework, `initial.pt` or `initial.weights.h5`: what training starts from. Returns the paths that were written;
-        all are, or none. Raises what `source` raises, `SpecError` with every mistake in the recipe and where these are
-        not the network's weights, and for them `MissingDependency` without the framework.
+        `recipe` names one in place of the spec's. `weights`, arrays or what `load_weights` takes, are written for the
+        framework, `initial.pt` or `initial.weights.h5`: what training starts from. Infinities and NaN among them are
+        written, and `weights.warnings` then says so. Returns the paths that were written; all are, or none. Raises what
+        `source` raises, `SpecError` with every mistake in the recipe and where these are not the network's weights, and
+        for them `MissingDependency` without the framework.
         """
         from cnnspec.train.folder import write_files
         from cnnspec.train.generate import build_files, first_weights
@@ -119,11 +120,10 @@ class Net:
         target = Path(folder if folder is not None else f"{self.name}-{backend}")
         if weights is None:
             return write_files(target, build_files(self.graph, backend, chosen))
-        given = self._read(weights)
+        given = self._own(weights)
         graph = self.suited(given, labels=False).graph
-        return write_files(
-            target, {**build_files(graph, backend, chosen), **first_weights(graph, backend, chosen, given)}
-        )
+        name, write = first_weights(graph, backend, chosen, given)
+        return write_files(target, {**build_files(graph, backend, chosen), name: write})
 
     def features_line(self, *, recipe: str = "") -> str | None:
         """Whether training computes what frozen layers make of images once, or why not; None if nothing is frozen."""
@@ -257,10 +257,16 @@ class Net:
         """Weights as they are given, or as `load_weights` finds them where a file or a name is."""
         return weights if isinstance(weights, Mapping) else self.load_weights(weights)
 
-    def _read(self, weights: Weights | str | PathLike[str]) -> Weights:
-        from cnnspec.weights.mapping import Weights
+    def _own(self, weights: WeightsOrFile) -> Weights:
+        """The same; raises `SpecError` where they are not the network's."""
+        from cnnspec.weights.check import check_shapes
+        from cnnspec.weights.mapping import as_weights
 
-        return weights if isinstance(weights, Weights) else self.load_weights(weights)
+        given = as_weights(self._given(weights))
+        report = Report()
+        check_shapes(given.shapes, self.graph, report, "what was given", Span(Source("weights", ""), 0, 0))
+        report.raise_errors()
+        return given
 
     def save_weights(self, file: str | PathLike[str], weights: WeightsOrFile) -> list[Diagnostic]:
         """Write weights to a canonical file, or to one of another project: `torchvision:FILE`, `keras:FILE`.

@@ -177,12 +177,9 @@ def summary(
     from cnnspec.api import load
 
     net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
-    given = None if weights is None else net.load_weights(weights)
-    if given:
-        net = net.suited(given)
-    if warnings := [*net.warnings, *(given.warnings if given else ())]:
+    result = net.summary(weights)
+    if warnings := [*net.warnings, *(result.weights.warnings if result.weights is not None else ())]:
         _complain(warnings)
-    result = net.summary(given)
     order: Any = layout.value
     if format is TableFormat.json:
         print(result.to_json(order))
@@ -223,15 +220,20 @@ def build(
 
     net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
     given = None if weights is None else net.load_weights(weights)
-    if given:
+    if given is not None:
         net = net.suited(given, labels=False)
-    if warnings := [*net.warnings, *(given.warnings if given else ())]:
+    files = {file.name: file for file in net.write_source(backend.value, output, recipe=recipe or "", weights=given)}
+    if warnings := [*net.warnings, *(given.warnings if given is not None else ())]:
         _complain(warnings)
-    files = net.write_source(backend.value, output, recipe=recipe or "", weights=given)
-    for file in files:
+    for file in files.values():
         print(f"wrote {file}")
-    if given and (script := files[0].with_name("train.py")) in files:
-        print(f"train from these weights: python {script} --weights {files[-1]}")
+    if given is not None and "train.py" in files:
+        import shlex
+
+        from cnnspec.train.generate import initial_name
+
+        start = ["python", str(files["train.py"]), "--weights", str(files[initial_name(backend.value)])]
+        print(f"train from these weights: {shlex.join(start)}")
     if line := net.features_line(recipe=recipe or ""):
         print(line)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
+from errno import EIO
 from pathlib import Path
 from typing import Any
 
@@ -87,4 +89,6 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
         try:
             torch.save({name: torch.from_numpy(array) for name, array in own.items()}, file)
         except RuntimeError as error:  # what its writer makes of a full disk
-            raise BadFile("cannot be written: PyTorch's writer failed") from error
+            cause = error.__context__
+            number = (cause.errno if isinstance(cause, OSError) else None) or EIO
+            raise OSError(number, os.strerror(number), str(path)) from error

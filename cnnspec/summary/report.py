@@ -80,7 +80,7 @@ class Summary:
                 how = training(self.graph, layer.node.path)
                 shown |= {"trains_from": how.start, "rate_factor": how.factor, "new": how.new}
             made["transfer"] = {"case": self.graph.transfer.case} | counted(self.graph, self.cost.layers)
-        if self.weights:
+        if self.weights is not None:
             made["weights"] = {"loaded": self.loaded, **self.weights.origin}
         return made
 

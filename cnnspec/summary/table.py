@@ -227,8 +227,9 @@ def _totals(summary: Summary) -> list[tuple[str, str, str]]:
     ]
     if summary.graph.transfer:
         rows += _training(counted(summary.graph, summary.cost.layers))
-    if summary.weights:
-        rows.append(("from weights", f"{summary.loaded:,}", summary.weights.origin.get("from", "")))
+    if summary.weights is not None:
+        what = ["running statistics too", *filter(None, [summary.weights.origin.get("from")])]
+        rows.append(("from weights", f"{summary.loaded:,}", ", ".join(what)))
     if totals.training_only:
         rows.append(("training only *", f"{totals.training_only:,}", "in heads that inference leaves out"))
     return [
@@ -244,7 +245,7 @@ def _training(weights: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [
         ("trains", f"{weights['trains']:,}", late),
         ("frozen", f"{weights['frozen']:,}", "all the time" if late and weights["frozen"] else ""),
-        ("new", f"{weights['new']:,}", "not from a weight file"),
+        ("new", f"{weights['new']:,}", "not from weights of the original network"),
     ]
 
 

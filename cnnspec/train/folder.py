@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from errno import EEXIST, EISDIR, ENOTDIR, ENOTEMPTY
+from errno import EEXIST, EIO, EISDIR, ENOTDIR, ENOTEMPTY
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,13 @@ def write_files(folder: Path, files: Mapping[str, bytes | Callable[[Path], None]
                 raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(target))
             part = target.with_name(f".{os.getpid()}.part.{target.name}")
             parts[part] = target
-            if callable(content):
-                content(part)
-            else:
-                part.write_bytes(content)
+            try:
+                if callable(content):
+                    content(part)
+                else:
+                    part.write_bytes(content)
+            except OSError as error:
+                raise _named(error, target) from error
         for part, target in parts.items():
             part.replace(target)
         done = True
@@ -48,6 +52,12 @@ def write_files(folder: Path, files: Mapping[str, bytes | Callable[[Path], None]
                 if made_folder.is_dir() and not any(made_folder.iterdir()):
                     made_folder.rmdir()
     return [folder / name for name in files]
+
+
+def _named(error: OSError, target: Path) -> OSError:
+    """The same error, of the file that was to be written; HDF5 has the number in its message alone."""
+    number = error.errno or int((re.search(r"errno = (\d+)", str(error)) or [0, EIO])[1])
+    return OSError(number, os.strerror(number), str(target))
 
 
 @contextmanager

@@ -45,15 +45,17 @@ def build_files(graph: Graph, backend: str, recipe: Recipe | None) -> dict[str, 
 
 def first_weights(
     graph: Graph, backend: str, recipe: Recipe | None, given: Weights
-) -> dict[str, Callable[[Path], None]]:
-    """What training starts from, by the name of its file: a function that writes it.
+) -> tuple[str, Callable[[Path], None]]:
+    """What training starts from: what its file is called, and a function that writes it.
 
     Weights that are not `given` are drawn. Raises `MissingDependency` without the framework.
     """
     from cnnspec.train.start import completed
+    from cnnspec.weights.finite import warn_of_odd
 
     found = find_backend(backend)
-    return {initial_name(backend): partial(found.write_weights, graph, completed(given, graph, recipe))}
+    warn_of_odd(given)
+    return initial_name(backend), partial(found.write_weights, graph, completed(given, graph, recipe))
 
 
 def initial_name(backend: str) -> str:

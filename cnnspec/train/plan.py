@@ -19,6 +19,7 @@ from cnnspec.train.environment import environment
 from cnnspec.train.generate import build_files, check_imports, initial_name
 from cnnspec.train.settle import settled_files
 from cnnspec.train.start import start_weights
+from cnnspec.weights.finite import warn_of_odd
 from cnnspec.weights.places import Place
 from cnnspec.weights.published import suited
 
@@ -84,6 +85,8 @@ def make_plan(
     first = start_weights(graph, recipe, weights, report) if recipe else None
     report.raise_errors()
     assert recipe is not None and first is not None, "what was not read is an error"
+    if weights:
+        warn_of_odd(first)
     graph, notes = suited(graph, first.origin, labels=False)  # labels are those of the data
     for message in (*(note.message for note in (*first.warnings, *notes)), *_never(graph, recipe)):
         print(f"warning: {message}", file=sys.stderr)

@@ -37,8 +37,8 @@ from cnnspec.verify.result import Check, Verification
 from cnnspec.verify.sample import Sample, random, sample
 from cnnspec.verify.training import training_checks
 from cnnspec.weights.check import check_shapes
-from cnnspec.weights.finite import finite, report_odd
-from cnnspec.weights.mapping import Given, Weights
+from cnnspec.weights.finite import warn_of_odd
+from cnnspec.weights.mapping import as_weights
 
 TRUTH = "reference"
 """The backend that the others are compared with."""
@@ -71,11 +71,9 @@ def verify(
     trainers = _trainers(asked, only) if training else []
     report = Report()
     if weights is not None:
-        given = weights if isinstance(weights, Weights) else Given(weights, {})
-        span = Span(Source("weights", ""), 0, 0)
-        if check_shapes(given.shapes, graph, report, "what was given", span):
-            report_odd([key for key in given if not finite(given[key])], "what was given", span, report)
-            given.warnings += report.sorted()
+        given = as_weights(weights)
+        if check_shapes(given.shapes, graph, report, "what was given", Span(Source("weights", ""), 0, 0)):
+            warn_of_odd(given)
     for one in asked:
         check_support(graph, one.name, one.kinds, report)
     report.raise_errors()

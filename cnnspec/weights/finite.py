@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cnnspec.diagnostics import Report, Span
+from cnnspec.diagnostics import Report, Source, Span
 from cnnspec.weights.check import listed
+from cnnspec.weights.mapping import Weights
 
 _LARGEST = (0x7F, 0xFF)  # what the highest byte of a float32 is, by its sign, from 2^127 on
 
@@ -22,6 +23,14 @@ def finite(values: Any) -> bool:
     array = np.frombuffer(values, "<f4") if isinstance(values, bytearray) else values
     with np.errstate(invalid="ignore"):  # both ends are NaN where one value is
         return not array.size or bool(np.isfinite([array.min(), array.max()]).all())
+
+
+def warn_of_odd(weights: Weights) -> None:
+    """Add a warning to weights that hold infinities or NaN."""
+    report = Report()
+    odd = [key for key in weights if not finite(weights[key])]
+    report_odd(odd, "what was given", Span(Source("weights", ""), 0, 0), report)
+    weights.warnings += report.sorted()
 
 
 def report_odd(odd: Sequence[str], where: str, span: Span, report: Report) -> None:

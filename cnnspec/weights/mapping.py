@@ -18,7 +18,7 @@ Array: TypeAlias = "NDArray[np.float32]"
 class Weights(Mapping[str, Array]):
     """Arrays in canonical layout by key. None is kept: what needs one twice should hold on to it.
 
-    `origin` says where they come from, as `{"seed": "0"}`; files state it. `anew` are keys of those that are drawn.
+    `origin` says where they come from, as `{"seed": "0"}`; files state it. `anew` are keys that a file was without.
     """
 
     anew: frozenset[str] = frozenset()
@@ -86,3 +86,8 @@ class Given(Weights):
 
         with np.errstate(over="ignore"):  # an infinity is seen when weights are written
             return np.asarray(self._arrays[key], np.float32)
+
+
+def as_weights(arrays: Mapping[str, Any]) -> Weights:
+    """Arrays of any kind by key."""
+    return arrays if isinstance(arrays, Weights) else Given(arrays, {})

@@ -13,7 +13,7 @@ from cnnspec.weights.check import check_shapes, expected_keys, listed, replaced_
 from cnnspec.weights.contract import contract
 from cnnspec.weights.files import FLOATS, VERSION, FileWeights, file_span, open_file, prefixed, write_file
 from cnnspec.weights.finite import report_odd
-from cnnspec.weights.mapping import Given, Over, Weights
+from cnnspec.weights.mapping import Over, Weights, as_weights
 
 TRANSFER = "transfer"
 """Which of a file's metadata names the transfer case that its network is under."""
@@ -136,7 +136,7 @@ def save(place: Place, weights: Mapping[str, Any], graph: Graph, report: Report)
 
     An infinity or a NaN is written, with a warning.
     """
-    given = weights if isinstance(weights, Weights) else Given(weights, {})
+    given = as_weights(weights)
     span = file_span(place.path)
     if not check_shapes(given.shapes, graph, report, f"what is to be written to `{place.path}`", span):
         return

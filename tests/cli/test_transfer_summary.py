@@ -129,7 +129,7 @@ def test_of_weights_it_says_how_much_is_read(tmp_path, monkeypatch, run):
     code, out, _ = run("small.yaml", "--set", "classes=5", "--weights", "5.safetensors")
     assert code == 0
     everything = str(A + B + C + 2 * 4 + 5 * 2 * 16 + 5)
-    assert [line.split()[-1] for line in out.splitlines() if line.startswith("from weights")] == [everything]
+    assert [line.split()[2] for line in out.splitlines() if line.startswith("from weights")] == [everything]
     code, out, err = run("small.yaml", "--weights", "5.safetensors")
     assert (code, out) == (1, "")
     assert "weight-shape" in err

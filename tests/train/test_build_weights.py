@@ -1,5 +1,8 @@
 """`cnnspec build --weights`: the code, and beside it what it starts to train from."""
 
+import errno
+import resource
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,16 @@ from cnnspec.train.backend import TrainingBackend
 from cnnspec.train.start import start_weights
 from cnnspec.weights.mapping import Given
 
+HEADED = """\
+cnnspec: 1
+name: headed
+input: {channels: 1, size: 4}
+layers:
+  - {conv: 2, kernel: 3, norm: batch_norm, name: a}
+  - flatten
+  - {dense: 3, name: fc}
+outputs: {side: {from: a, training_only: true, layers: [flatten, {dense: 3, name: out}]}}
+"""
 TRAINING = [name for name in backends() if isinstance(find_backend(name), TrainingBackend)]
 
 
@@ -88,3 +101,83 @@ def test_weights_of_another_network_leave_nothing(run, tmp_path):
     assert (code, out) == (1, "")
     assert "weight-shape" in err
     assert [file.name for file in tmp_path.iterdir()] == ["seven.safetensors"]
+
+
+def test_heads_of_training_are_drawn_where_the_file_lacks_them(run, tmp_path):
+    """And without a recipe there is the network alone."""
+    (tmp_path / "headed.yaml").write_text(HEADED)
+    net = cnnspec.load("headed.yaml")
+    whole = net.weights(3)
+    inference = {key: whole[key] for key in whole if not key.startswith("side.")}
+    assert len(whole) - len(inference) == 2
+    for name, given in [("whole", dict(whole)), ("inference", inference)]:
+        net.save_weights(f"{name}.safetensors", given)
+        code, out, _ = run("headed.yaml", "--weights", f"{name}.safetensors", "-o", name)
+        assert (code, out) == (0, f"wrote {name}/model.py\nwrote {name}/initial.pt\n")
+        found = find_backend("torch").read_weights(net.graph, tmp_path / name / "initial.pt")
+        for key in whole:
+            expected = given if key in given else net.weights(0)
+            np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+        counted = sum(array.size for array in inference.values())
+        assert net.summary(f"{name}.safetensors").loaded == counted, "heads of training are no part of inference"
+
+
+def test_a_run_s_weights_are_those_of_its_case(tmp_path):
+    net = cnnspec.load("lenet5", transfer="small_similar", classes=4)
+    net.save_weights(tmp_path / "final.safetensors", net.weights(5))
+    net.write_source("torch", tmp_path / "made", weights=tmp_path / "final.safetensors")
+    found = find_backend("torch").read_weights(net.graph, tmp_path / "made" / "initial.pt")
+    np.testing.assert_array_equal(found["output.weight"], net.weights(5)["output.weight"])
+    assert net.summary(tmp_path / "final.safetensors").loaded == sum(array.size for array in net.weights().values())
+
+
+def test_arrays_from_python(tmp_path):
+    net, weights = cnnspec.load("lenet5"), cnnspec.load("lenet5").weights(3)
+    for name, given in [("weights", weights), ("arrays", dict(weights))]:
+        net.write_source("torch", tmp_path / name, weights=given)
+        found = find_backend("torch").read_weights(net.graph, tmp_path / name / "initial.pt")
+        assert all(np.array_equal(found[key], weights[key]) for key in weights)
+        assert net.summary(given).loaded == 61_706
+    for other in (cnnspec.load("mnist_cnn").weights(3), cnnspec.load("lenet5", classes=7).weights(3), {}):
+        with pytest.raises(cnnspec.SpecError, match=r"missing-weights|weight-shape"):
+            net.write_source("torch", tmp_path / "other", weights=other)
+        with pytest.raises(cnnspec.SpecError, match=r"missing-weights|weight-shape"):
+            net.summary(other)
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_is_not_finite_is_said(run):
+    arrays = dict(cnnspec.load("lenet5").weights(3))
+    arrays["c3.bias"] = np.full_like(arrays["c3.bias"], np.nan)
+    cnnspec.load("lenet5").save_weights("odd.safetensors", arrays)
+    code, out, err = run("lenet5", "--weights", "odd.safetensors", "-o", "made")
+    assert code == 0
+    assert "initial.pt" in out
+    assert "warning[not-finite]" in err
+    assert "`c3.bias`" in err
+
+
+def test_a_file_that_is_not_there(run, tmp_path):
+    code, out, err = run("lenet5", "--weights", "nowhere.safetensors", "-o", "made")
+    assert (code, out) == (1, "")
+    assert "nowhere.safetensors" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("backend", TRAINING)
+def test_a_full_disk_leaves_nothing(backend, tmp_path):
+    wide = "cnnspec: 1\nname: wide\ninput: {channels: 1, size: 28}\nlayers: [flatten, {dense: 100}]\n"
+    (tmp_path / "wide.yaml").write_text(wide)
+    net = cnnspec.load(tmp_path / "wide.yaml")
+    weights = net.weights(3)
+    net.write_source(backend, tmp_path / "before", weights=weights)  # by when all is imported
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # the code fits, the weights do not
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            net.write_source(backend, tmp_path / "x", weights=weights)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert error.value.errno == errno.EFBIG
+    assert error.value.filename == str(tmp_path / "x" / f"initial{find_backend(backend).weights_suffix}")
+    assert not (tmp_path / "x").exists()

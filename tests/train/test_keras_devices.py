@@ -31,8 +31,7 @@ def figures(script, run, devices):
         return np.array([[float(row["loss"]), float(row["accuracy"])] for row in csv.DictReader(file)])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_two_devices_give_the_losses_of_one(accumulation, tmp_path):
     net = small_net(
         tmp_path,

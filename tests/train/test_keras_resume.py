@@ -1,5 +1,6 @@
 """Training in Keras that was interrupted goes on as if it had not been."""
 
+import shutil
 import signal
 import time
 
@@ -115,14 +116,22 @@ def test_killed_at_many_moments(script, whole, tmp_path, moment):
     assert_equal_runs(tmp_path, whole)
 
 
-@pytest.mark.slow
-def test_interrupted_with_a_broken_checkpoint(script, whole, tmp_path):
-    assert killed(script, tmp_path, 0.0, signal.SIGINT, checkpoints=2) == 130
-    newest = max((tmp_path / "checkpoints").glob("step-*"))
+def test_a_broken_checkpoint_is_said_so_and_the_one_before_is_used(script, whole, tmp_path):
+    run = shutil.copytree(whole, tmp_path / "run")
+    newest = max((run / "checkpoints").glob("step-*"))
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 255
     newest.write_bytes(content)
-    status, _, err = finish(script, tmp_path, "--resume")
+    (run / "final.weights.h5").unlink()
+    status, _, err = finish(script, run, "--resume")
     assert status == 0, err
     assert f"{newest.name} is broken" in err
+    assert_equal_runs(run, whole)
+
+
+@pytest.mark.slow
+def test_interrupted_and_resumed(script, whole, tmp_path):
+    assert killed(script, tmp_path, 0.0, signal.SIGINT, checkpoints=2) == 130
+    status, _, err = finish(script, tmp_path, "--resume")
+    assert status == 0, err
     assert_equal_runs(tmp_path, whole)

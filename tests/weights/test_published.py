@@ -185,7 +185,6 @@ def legacy(model: Any, path: Path, rename: Callable[[str], str] = str) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_names_of_keras_1(run: Run, zoo: Zoo, tmp_path: Path) -> None:
     """Xception's file is from its time, when layers without a name were called by other words, counted from 1."""
     keras = pytest.importorskip("keras")
