@@ -80,11 +80,15 @@ name: resnet18_small
 extends: resnet18
 input: {channels: 3, size: 32}
 params: {classes: 10}
-preprocess: {scale: 1/255}
+preprocess: {resize: null, crop: null, mean: null, std: null, scale: 1/255}
 transfer: null
-train:
+train:  # and nothing else of what its paper does
   data: {npz: images.npz}
-  optimizer: {sgd: 0.01, momentum: 0.9}
+  split: null
+  augment: []
+  optimizer: {sgd: 0.01, momentum: 0.9, l2: 0}
+  schedule: constant
+  metrics: [accuracy]
   epochs: 3
   batch_size: 100
 """

@@ -307,9 +307,7 @@ def _avg_pool(op: Op) -> Lowered:
         kernel, stride = text(a["kernel"]), text(a["stride"])
         if counts and not _overhangs(op):
             return call("F.avg_pool2d", pad(inputs[0], a["pads"], text), kernel, stride)
-        shown = text(a["pads"])
-        if isinstance(a["pads"], Const):
-            shown = literal(torch_order(a["pads"].value))
+        shown = text(in_torch_order(a["pads"]))
         down, across = pair(_overhang(op))
         rest = [f"overhang={literal((0, across, 0, down))}"] if down or across else []
         return call("avg_pool", inputs[0], kernel, stride, shown, *rest, *(["counted=True"] if counts else []))
