@@ -78,9 +78,16 @@ class Net:
         With `weights`, arrays or what `load_weights` takes, it has how many of the parameters come from there. Raises
         `SpecError` where these are not the network's.
         """
-        from cnnspec.summary import summarise
+        from cnnspec.summary import Loaded, summarise
 
-        return summarise(self.graph, self.case, None if weights is None else self._own(weights))
+        if weights is None:
+            return summarise(self.graph, self.case)
+        from cnnspec.weights.contract import contract
+
+        given = self._own(weights)
+        params = contract(self.graph, training=False)
+        number = sum(param.size for key, param in params.items() if key in given and key not in given.anew)
+        return summarise(self.graph, self.case, Loaded(number, given.origin))
 
     def source(self, backend: str) -> str:
         """The network's code for `torch` or `keras`: the text of `model.py`. No framework is imported.

@@ -177,9 +177,10 @@ def summary(
     from cnnspec.api import load
 
     net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
-    result = net.summary(weights)
-    if warnings := [*net.warnings, *(result.weights.warnings if result.weights is not None else ())]:
+    given = None if weights is None else net.load_weights(weights)
+    if warnings := [*net.warnings, *(given.warnings if given is not None else ())]:
         _complain(warnings)
+    result = net.summary(given)
     order: Any = layout.value
     if format is TableFormat.json:
         print(result.to_json(order))

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from cnnspec.graph import Graph
 from cnnspec.infer import Cost, cost
 from cnnspec.ops import Maps, Shape
 from cnnspec.summary.training import counted, training
-from cnnspec.weights.contract import contract
-
-if TYPE_CHECKING:
-    from cnnspec.weights.mapping import Weights
 
 Layout = Literal["chw", "hwc"]
 
@@ -25,6 +21,16 @@ def ordered(shape: Shape, layout: Layout) -> list[int]:
     return list(shape)
 
 
+class Loaded(NamedTuple):
+    """How many parameters of the network in inference, running statistics too, come from weights, and these from where.
+
+    `origin` is what files say of it, as `{"from": "torchvision:IMAGENET1K_V1"}`.
+    """
+
+    number: int
+    origin: dict[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The figures of a network. As text it is the table that `cnnspec summary` prints."""
@@ -32,15 +38,7 @@ class Summary:
     graph: Graph
     cost: Cost
     case: str = ""
-    weights: Weights | None = None
-
-    @property
-    def loaded(self) -> int:
-        """How many parameters of the network in inference, running statistics too, come from the weights."""
-        if self.weights is None:
-            return 0
-        params = contract(self.graph, training=False)
-        return sum(param.size for key, param in params.items() if key in self.weights and key not in self.weights.anew)
+    weights: Loaded | None = None
 
     def to_dict(self, layout: Layout = "chw") -> dict[str, Any]:
         """The JSON contract of `cnnspec summary --format json`.
@@ -81,7 +79,7 @@ class Summary:
                 shown |= {"trains_from": how.start, "rate_factor": how.factor, "new": how.new}
             made["transfer"] = {"case": self.graph.transfer.case} | counted(self.graph, self.cost.layers)
         if self.weights is not None:
-            made["weights"] = {"loaded": self.loaded, **self.weights.origin}
+            made["weights"] = {"loaded": self.weights.number} | self.weights.origin
         return made
 
     def to_json(self, layout: Layout = "chw") -> str:
@@ -106,6 +104,6 @@ class Summary:
     __repr__ = __str__
 
 
-def summarise(graph: Graph, case: str = "", weights: Weights | None = None) -> Summary:
-    """The summary of a graph, expanded under the transfer `case`, with `weights` if there are any."""
+def summarise(graph: Graph, case: str = "", weights: Loaded | None = None) -> Summary:
+    """The summary of a graph, expanded under the transfer `case`, and of the `weights` for it."""
     return Summary(graph, cost(graph), case, weights)

@@ -229,7 +229,7 @@ def _totals(summary: Summary) -> list[tuple[str, str, str]]:
         rows += _training(counted(summary.graph, summary.cost.layers))
     if summary.weights is not None:
         what = ["running statistics too", *filter(None, [summary.weights.origin.get("from")])]
-        rows.append(("from weights", f"{summary.loaded:,}", ", ".join(what)))
+        rows.append(("from weights", f"{summary.weights.number:,}", ", ".join(what)))
     if totals.training_only:
         rows.append(("training only *", f"{totals.training_only:,}", "in heads that inference leaves out"))
     return [

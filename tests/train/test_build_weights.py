@@ -119,7 +119,9 @@ def test_heads_of_training_are_drawn_where_the_file_lacks_them(run, tmp_path):
             expected = given if key in given else net.weights(0)
             np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
         counted = sum(array.size for array in inference.values())
-        assert net.summary(f"{name}.safetensors").loaded == counted, "heads of training are no part of inference"
+        assert net.summary(f"{name}.safetensors").weights.number == counted, (
+            "heads of training are no part of inference"
+        )
 
 
 def test_a_run_s_weights_are_those_of_its_case(tmp_path):
@@ -128,7 +130,9 @@ def test_a_run_s_weights_are_those_of_its_case(tmp_path):
     net.write_source("torch", tmp_path / "made", weights=tmp_path / "final.safetensors")
     found = find_backend("torch").read_weights(net.graph, tmp_path / "made" / "initial.pt")
     np.testing.assert_array_equal(found["output.weight"], net.weights(5)["output.weight"])
-    assert net.summary(tmp_path / "final.safetensors").loaded == sum(array.size for array in net.weights().values())
+    assert net.summary(tmp_path / "final.safetensors").weights.number == sum(
+        array.size for array in net.weights().values()
+    )
 
 
 def test_arrays_from_python(tmp_path):
@@ -137,7 +141,7 @@ def test_arrays_from_python(tmp_path):
         net.write_source("torch", tmp_path / name, weights=given)
         found = find_backend("torch").read_weights(net.graph, tmp_path / name / "initial.pt")
         assert all(np.array_equal(found[key], weights[key]) for key in weights)
-        assert net.summary(given).loaded == 61_706
+        assert net.summary(given).weights.number == 61_706
     for other in (cnnspec.load("mnist_cnn").weights(3), cnnspec.load("lenet5", classes=7).weights(3), {}):
         with pytest.raises(cnnspec.SpecError, match=r"missing-weights|weight-shape"):
             net.write_source("torch", tmp_path / "other", weights=other)

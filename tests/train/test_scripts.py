@@ -215,7 +215,7 @@ def test_validation_is_over_the_images_that_can_be_read(backend, tmp_path):
     assert float(whole["validation_accuracy"]) == pytest.approx(float(fewer["validation_accuracy"]))
 
 
-@SLOWER
+@pytest.mark.slow
 def test_killed_before_the_first_checkpoint_it_begins_anew(backend, tmp_path):
     recipe = "optimizer: {adam: 0.01}, epochs: 1, batch_size: 1, checkpoints: {best: loss}"
     script = made(tmp_path, backend, recipe, count=300)

@@ -166,6 +166,7 @@ def test_killed_often_it_ends_the_same(number, folder):
     assert_same(folder, f"killed{number}")
 
 
+@pytest.mark.slow
 def test_interrupted_it_ends_the_step_and_then_goes_on(folder):
     process = start(folder, run="stopped")
     while process.poll() is None and not list((folder / "stopped" / "checkpoints").glob("step-*")):
