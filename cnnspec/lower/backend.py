@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection, Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, distribution, entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -97,9 +98,15 @@ class CodeBackend(Backend, Protocol):
         ...
 
 
+@cache
+def installed() -> tuple[EntryPoint, ...]:
+    """What is registered as a backend; to find it takes a look at every package that is installed."""
+    return tuple(entry_points(group=GROUP))
+
+
 def backends() -> dict[str, EntryPoint]:
     """All installed backends by name."""
-    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+    return {point.name: point for point in sorted(installed(), key=lambda point: point.name)}
 
 
 def own_backend(name: str) -> Any:

@@ -161,5 +161,5 @@ def installed(monkeypatch, *, packages=()):
     """Have the command line take it for PyTorch."""
     from cnnspec.lower import backend
 
-    real = [point for point in backend.entry_points(group=backend.GROUP) if point.name != "torch"]
-    monkeypatch.setattr(backend, "entry_points", lambda group: [*real, Entry(packages=packages)])
+    real = [point for point in backend.installed() if point.name != "torch"]
+    monkeypatch.setattr(backend, "installed", lambda: [*real, Entry(packages=packages)])

@@ -13,6 +13,6 @@ def install(monkeypatch):
 
     def install(*found):
         points = [*found, SimpleNamespace(name="reference", load=lambda: REFERENCE)]
-        monkeypatch.setattr("cnnspec.lower.backend.entry_points", lambda group: points)
+        monkeypatch.setattr("cnnspec.lower.backend.installed", lambda: points)
 
     return install
