@@ -34,8 +34,8 @@ def main() -> int:
     known: set[str] = set()
     for done, seed in enumerate(range(arguments.seed, arguments.seed + arguments.count), 1):
         spec = specs.random_spec(seed)
-        if done % 8 == 1 and "keras" in sys.modules:
-            sys.modules["keras"].utils.clear_session()  # it keeps every model otherwise; by itself this takes long
+        if "keras" in sys.modules:
+            sys.modules["keras"].utils.clear_session(free_memory=False)  # it keeps every model otherwise
         if complaints := observed(specs, spec, names):
             found += 1
             print(f"--- seed {seed}", *complaints, sep="\n", flush=True)

@@ -51,9 +51,9 @@ HELPED = {
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """Keras counts its names from the start, so that they are those of the first model in a process."""
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     yield
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 def network(folder: Path, names: dict[str, str], before: list[str] = [], behind: list[str] = []) -> cnnspec.Net:  # noqa: B006
@@ -91,7 +91,7 @@ def test_a_helper_makes_each_of_these(tmp_path):
 def automatic(fresh, tmp_path) -> list[str]:
     """The names that Keras gives operations of these layers in a fresh session, the first of each kind and more."""
     names = inside(network(tmp_path, {kind: f"my_{kind}" for kind in HELPED}).build("keras"))
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
     assert names >= {
         "multiply",
         "gelu",
@@ -118,7 +118,7 @@ def test_layers_have_any_name_that_keras_gives(behind, automatic, tmp_path):
 
 def test_the_layers_themselves_have_these_names(automatic, tmp_path):
     for shift in range(0, len(automatic), len(HELPED)):
-        keras.utils.clear_session()
+        keras.utils.clear_session(free_memory=False)
         turned = automatic[shift:] + automatic[:shift]
         net = network(tmp_path, dict(zip(HELPED, turned, strict=False)))
         made = {layer.name: layer for layer in net.build("keras").layers}

@@ -23,7 +23,7 @@ def released():
     yield
     import keras
 
-    keras.utils.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 @pytest.mark.parametrize("first", range(0, GRAPHS, BATCH))
