@@ -135,3 +135,22 @@ def test_interrupted_and_resumed(script, whole, tmp_path):
     status, _, err = finish(script, tmp_path, "--resume")
     assert status == 0, err
     assert_equal_runs(tmp_path, whole)
+
+
+@pytest.mark.slow
+def test_no_checkpoint_lies_before_an_epoch_s_last_step(tmp_path):
+    """TensorFlow computes by the shapes that it has met: the short last batch must not be the first one."""
+    net = small_net(
+        tmp_path, "full", optimizer={"nadam": 0.01}, epochs=2, split=0.2, checkpoints={"steps": 1, "keep": "all"}
+    )
+    script = write_run(tmp_path / "code", net)
+    whole = tmp_path / "whole"
+    assert finish(script, whole)[0] == 0
+    steps = {int(path.stem.removeprefix("step-")) for path in (whole / "checkpoints").iterdir()}
+    assert steps == {*range(1, 8), *range(9, 17), 18}  # of 9 in each epoch
+    for step in (7, 16):  # two steps before the end of an epoch
+        run = tmp_path / f"after{step}"
+        (run / "checkpoints").mkdir(parents=True)
+        shutil.copy(whole / "checkpoints" / f"step-{step:09}.npz", run / "checkpoints")
+        assert finish(script, run, "--resume")[0] == 0
+        assert_equal_runs(run, whole)

@@ -114,12 +114,13 @@ def test_a_run_that_was_interrupted_goes_on_bit_for_bit(backend, tmp_path):
     net = tiny_net(tmp_path, BOTH, **recipe)
     write_code(tmp_path / "code", net, backend, net.weights(1))
     whole = train_here(tmp_path / "code", net, backend, "whole")
-    checkpoints = sorted((tmp_path / "code" / "whole" / "checkpoints").iterdir())
-    assert len(checkpoints) == 16
-    for step in (3, 6, 9):  # of 4 in each epoch
+    checkpoints = tmp_path / "code" / "whole" / "checkpoints"
+    assert len(list(checkpoints.iterdir())) == (16 if backend == "torch" else 12)  # Keras: none before a last step
+    for step in (2, 6, 9):  # of 4 in each epoch
         folder = tmp_path / "code" / f"after{step}" / "checkpoints"
         folder.mkdir(parents=True)
-        (folder / checkpoints[step - 1].name).write_bytes(checkpoints[step - 1].read_bytes())
+        (kept,) = checkpoints.glob(f"step-{step:09}.*")
+        (folder / kept.name).write_bytes(kept.read_bytes())
         again = train_here(tmp_path / "code", net, backend, f"after{step}", "--resume")
         assert changed(whole, again) == set()
         assert figures(folder.parent) == figures(tmp_path / "code" / "whole")

@@ -4,6 +4,9 @@
 A generated file has what is left where the switches are settled: `if ACCUMULATES:` and
 the like, with or without `not`, are no part of it. The functions that it calls are
 printed for each recipe: `make_model`, `learning_rates`, `compiled`.
+
+No checkpoint lies before an epoch's last step: TensorFlow makes functions for shapes as
+they come, and a short last batch that came first would be computed by another one.
 """
 
 import argparse
@@ -210,10 +213,10 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
                 at.sums.update(train_step(model, batch))
             at.step += 1
             if STEPS:
-                if at.step % CHECKPOINT_STEPS == 0 and at.step % steps:
+                if at.step % CHECKPOINT_STEPS == 0 and 0 < at.step % steps < steps - 1:
                     at.seconds = time.perf_counter() - began
                     checkpoint()
-            if signals and at.step % steps:
+            if signals and 0 < at.step % steps < steps - 1:
                 at.seconds = time.perf_counter() - began
                 checkpoint()
                 return 130
