@@ -209,12 +209,9 @@ class Net:
 
         Every array is computed when it is asked for. Raises `SpecError` with every mistake in the recipe.
         """
-        from cnnspec.weights.initial import initial_weights
+        from cnnspec.weights.initial import recipe_weights
 
-        recipe = self.recipe
-        if seed is None:
-            seed = recipe.seed if recipe else 0
-        return initial_weights(self.graph, seed, recipe.initializers if recipe else None)
+        return recipe_weights(self.graph, self.recipe, seed)
 
     @property
     def published(self) -> list[Published]:
@@ -266,12 +263,10 @@ class Net:
 
     def _own(self, weights: WeightsOrFile) -> Weights:
         """The same; raises `SpecError` where they are not the network's."""
-        from cnnspec.weights.check import check_shapes
-        from cnnspec.weights.mapping import as_weights
+        from cnnspec.weights.check import given_weights
 
-        given = as_weights(self._given(weights))
         report = Report()
-        check_shapes(given.shapes, self.graph, report, "what was given", Span(Source("weights", ""), 0, 0))
+        given = given_weights(self._given(weights), self.graph, report)
         report.raise_errors()
         return given
 

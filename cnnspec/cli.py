@@ -178,7 +178,7 @@ def summary(
 
     net = load(spec, transfer=_case(transfer), params=_settings(set_ or []))
     given = None if weights is None else net.load_weights(weights)
-    if warnings := [*net.warnings, *(given.warnings if given is not None else ())]:
+    if warnings := _warnings(net, given):
         _complain(warnings)
     result = net.summary(given)
     order: Any = layout.value
@@ -223,18 +223,18 @@ def build(
     given = None if weights is None else net.load_weights(weights)
     if given is not None:
         net = net.suited(given, labels=False)
-    files = {file.name: file for file in net.write_source(backend.value, output, recipe=recipe or "", weights=given)}
-    if warnings := [*net.warnings, *(given.warnings if given is not None else ())]:
+    files = net.write_source(backend.value, output, recipe=recipe or "", weights=given)
+    if warnings := _warnings(net, given):
         _complain(warnings)
-    for file in files.values():
+    for file in files:
         print(f"wrote {file}")
-    if given is not None and "train.py" in files:
+    if given is not None and (script := files[0].with_name("train.py")) in files:
         import shlex
 
         from cnnspec.train.generate import initial_name
 
-        start = ["python", str(files["train.py"]), "--weights", str(files[initial_name(backend.value)])]
-        print(f"train from these weights: {shlex.join(start)}")
+        initial = script.with_name(initial_name(backend.value))
+        print(f"train from these weights: {shlex.join(['python', str(script), '--weights', str(initial)])}")
     if line := net.features_line(recipe=recipe or ""):
         print(line)
 
@@ -497,7 +497,7 @@ def export(
     source = net.weights(seed) if weights is None else net.load_weights(weights)
     net = net.suited(source)
     written = net.export(output, source, precision=precision.value, preprocess=preprocess, probabilities=probabilities)
-    if warnings := [*net.warnings, *source.warnings]:
+    if warnings := _warnings(net, source):
         _complain(warnings)
     for file in written:
         print(f"wrote {file}")
@@ -542,7 +542,7 @@ def verify(
         print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
     else:
         print(result.to_text(_width()))
-    if complaints := [*net.warnings, *(given.warnings if given else ()), *result.diagnostics()]:
+    if complaints := [*_warnings(net, given), *result.diagnostics()]:
         sys.stdout.flush()  # it comes first where both go to one place
         _complain(complaints)
     if not result.agrees:
@@ -663,6 +663,11 @@ def _width() -> int | None:
 
 def _colour(stream: Any) -> bool:
     return bool(stream.isatty()) and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def _warnings(net: Any, weights: Any) -> list[Any]:
+    """What is to be said of a network, and of its weights if there are any."""
+    return [*net.warnings, *(weights.warnings if weights is not None else ())]
 
 
 def _complain(diagnostics: Sequence[Any]) -> None:

@@ -34,8 +34,6 @@ def main() -> int:
     known: set[str] = set()
     for done, seed in enumerate(range(arguments.seed, arguments.seed + arguments.count), 1):
         spec = specs.random_spec(seed)
-        if "keras" in sys.modules:
-            sys.modules["keras"].utils.clear_session(free_memory=False)  # it keeps every model otherwise
         if complaints := observed(specs, spec, names):
             found += 1
             print(f"--- seed {seed}", *complaints, sep="\n", flush=True)
@@ -50,6 +48,8 @@ def main() -> int:
 
 def observed(specs: Any, spec: Any, names: list[str] | None) -> list[str]:
     """The faults of a spec; an exception is one, too."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session(free_memory=False)  # it keeps every model otherwise
     try:
         complaints: list[str] = specs.faults(spec, names, single=False)
     except Exception as error:

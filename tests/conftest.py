@@ -11,6 +11,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+Command = Callable[..., tuple[int, str, str]]
 Snapshot = Callable[[Path, str], None]
 
 
@@ -27,6 +28,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("MPLCONFIGDIR", fonts)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command line in this process: exit code, output, errors."""
+    from cnnspec.cli import main
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        return (end.value.code, *capsys.readouterr())  # type: ignore[return-value]  # a number, or None for 0
+
+    return run
 
 
 @pytest.fixture

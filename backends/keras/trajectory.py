@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Sequence
+from errno import EIO
 from math import ceil
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -32,7 +35,12 @@ def write_weights(graph: Graph, weights: Weights, path: Path) -> None:
     """Write a native weight file for the network with all of its heads."""
     program = fold(graph)
     with computing("float32"):
-        build(program, weights, training=True).save_weights(path)
+        model = build(program, weights, training=True)
+    try:
+        model.save_weights(path)
+    except OSError as error:  # HDF5 has the number in its message alone
+        number = error.errno or int((re.search(r"errno = (\d+)", str(error)) or [0, EIO])[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def read_weights(graph: Graph, path: Path) -> dict[str, Array]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from errno import EEXIST, EIO, EISDIR, ENOTDIR, ENOTEMPTY
+from errno import EEXIST, EISDIR, ENOTDIR, ENOTEMPTY
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,8 +38,8 @@ def write_files(folder: Path, files: Mapping[str, bytes | Callable[[Path], None]
                     content(part)
                 else:
                     part.write_bytes(content)
-            except OSError as error:
-                raise _named(error, target) from error
+            except OSError as error:  # about the file that was asked for
+                raise OSError(error.errno, error.strerror, str(target)) from None
         for part, target in parts.items():
             part.replace(target)
         done = True
@@ -52,12 +51,6 @@ def write_files(folder: Path, files: Mapping[str, bytes | Callable[[Path], None]
                 if made_folder.is_dir() and not any(made_folder.iterdir()):
                     made_folder.rmdir()
     return [folder / name for name in files]
-
-
-def _named(error: OSError, target: Path) -> OSError:
-    """The same error, of the file that was to be written; HDF5 has the number in its message alone."""
-    number = error.errno or int((re.search(r"errno = (\d+)", str(error)) or [0, EIO])[1])
-    return OSError(number, os.strerror(number), str(target))
 
 
 @contextmanager

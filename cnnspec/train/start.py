@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cnnspec.weights.contract import contract
-from cnnspec.weights.initial import initial_weights
+from cnnspec.weights.initial import recipe_weights
 from cnnspec.weights.mapping import Over, Weights
 from cnnspec.weights.places import Place, load
 
@@ -21,12 +21,13 @@ def start_weights(graph: Graph, recipe: Recipe, given: str | None, report: Repor
     What a transfer case starts anew is drawn, and so are heads that exist in training only where the file lacks them.
     None where `report` got an error.
     """
-    found = None if given is None else load(Place.of(given), graph, report)
-    return None if found is None and given is not None else completed(found, graph, recipe)
+    drawn = recipe_weights(graph, recipe)
+    if given is None:
+        return drawn
+    found = load(Place.of(given), graph, report, initial=drawn)
+    return None if found is None else Over(found, drawn, contract(graph))
 
 
-def completed(found: Weights | None, graph: Graph, recipe: Recipe | None) -> Weights:
+def completed(found: Weights, graph: Graph, recipe: Recipe | None) -> Weights:
     """Weights that were `found`, and all others as the recipe draws them."""
-    seed, initializers = (recipe.seed, recipe.initializers) if recipe else (0, None)
-    drawn = initial_weights(graph, seed, initializers)
-    return drawn if found is None else Over(found, drawn, contract(graph))
+    return Over(found, recipe_weights(graph, recipe), contract(graph))

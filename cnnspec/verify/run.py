@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnspec.diagnostics import Report, Source, Span, SpecError
+from cnnspec.diagnostics import Report, SpecError
 from cnnspec.graph import Graph
 from cnnspec.graph.model import Node
 from cnnspec.lower.backend import (
@@ -36,9 +36,8 @@ from cnnspec.verify.plan import Plan
 from cnnspec.verify.result import Check, Verification
 from cnnspec.verify.sample import Sample, random, sample
 from cnnspec.verify.training import training_checks
-from cnnspec.weights.check import check_shapes
+from cnnspec.weights.check import given_weights
 from cnnspec.weights.finite import warn_of_odd
-from cnnspec.weights.mapping import as_weights
 
 TRUTH = "reference"
 """The backend that the others are compared with."""
@@ -71,8 +70,8 @@ def verify(
     trainers = _trainers(asked, only) if training else []
     report = Report()
     if weights is not None:
-        given = as_weights(weights)
-        if check_shapes(given.shapes, graph, report, "what was given", Span(Source("weights", ""), 0, 0)):
+        given = given_weights(weights, graph, report)
+        if not report.failed:
             warn_of_odd(given)
     for one in asked:
         check_support(graph, one.name, one.kinds, report)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from cnnspec.diagnostics import Label, Report, Span
+from cnnspec.diagnostics import Label, Report, Source, Span
 from cnnspec.graph import Graph
 from cnnspec.weights.contract import contract, parameters
+from cnnspec.weights.mapping import Weights, as_weights
+
+GIVEN, GIVEN_SPAN = "what was given", Span(Source("weights", ""), 0, 0)
+"""How messages name weights that came from Python, and where they are."""
 
 _SHOWN = 10
 _SHOWN_LENGTH = 60
@@ -17,6 +22,13 @@ def expected_keys(graph: Graph, found: Iterable[str], *, training: bool = False)
     whole, inference = contract(graph), contract(graph, training=False)
     heads = whole.keys() - inference.keys()
     return list(whole if training or heads.intersection(found) else inference)
+
+
+def given_weights(arrays: Mapping[str, Any], graph: Graph, report: Report) -> Weights:
+    """Arrays that came from Python; what keeps them from being the weights of `graph` is reported."""
+    given = as_weights(arrays)
+    check_shapes(given.shapes, graph, report, GIVEN, GIVEN_SPAN)
+    return given
 
 
 def check_shapes(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cnnspec.diagnostics import Report, Source, Span
-from cnnspec.weights.check import listed
+from cnnspec.diagnostics import Report, Span
+from cnnspec.weights.check import GIVEN, GIVEN_SPAN, listed
 from cnnspec.weights.mapping import Weights
 
 _LARGEST = (0x7F, 0xFF)  # what the highest byte of a float32 is, by its sign, from 2^127 on
@@ -29,7 +29,7 @@ def warn_of_odd(weights: Weights) -> None:
     """Add a warning to weights that hold infinities or NaN."""
     report = Report()
     odd = [key for key in weights if not finite(weights[key])]
-    report_odd(odd, "what was given", Span(Source("weights", ""), 0, 0), report)
+    report_odd(odd, GIVEN, GIVEN_SPAN, report)
     weights.warnings += report.sorted()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from cnnspec.weights.contract import parameters
 from cnnspec.weights.distributions import TRUNCATED_DEVIATION, Floats, draw, normal, truncated_normal, uniform
 from cnnspec.weights.mapping import Array, Weights
 
+if TYPE_CHECKING:
+    from cnnspec.spec.recipe import Recipe
+
 
 def initial_weights(graph: Graph, seed: int, initializers: Initializers | None = None) -> Weights:
     """What every parameter of `graph` starts from; each is computed when it is asked for.
@@ -33,6 +36,13 @@ def initial_weights(graph: Graph, seed: int, initializers: Initializers | None =
     Without `initializers`, the defaults of that section of a recipe.
     """
     return _Initial(graph, seed, initializers or Initializers())
+
+
+def recipe_weights(graph: Graph, recipe: Recipe | None, seed: int | None = None) -> Weights:
+    """The same by a recipe, or by what recipes have for default; by its seed, 0 without one, unless one is given."""
+    if seed is None:
+        seed = recipe.seed if recipe else 0
+    return initial_weights(graph, seed, recipe.initializers if recipe else None)
 
 
 class _Initial(Weights):

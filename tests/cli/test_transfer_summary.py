@@ -2,10 +2,7 @@
 
 import json
 
-import pytest
-
 import cnnspec
-from cnnspec.cli import main
 
 SPEC = """\
 cnnspec: 1
@@ -104,32 +101,22 @@ def test_without_a_case_nothing_is_said_of_it(tmp_path):
     assert "rate_factor" not in made.to_json()
 
 
-@pytest.fixture
-def run(capsys):
-    """Runs `cnnspec summary`: exit code, output, errors."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main(["summary", *arguments])
-        return (end.value.code, *capsys.readouterr())
-
-    return run
-
-
-def test_of_weights_it_says_how_much_is_read(tmp_path, monkeypatch, run):
+def test_of_weights_it_says_how_much_is_read(tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "small.yaml"
     path.write_text(SPEC)
     for classes in (3, 5):
         net = cnnspec.load(path, classes=classes)
         net.save_weights(f"{classes}.safetensors", net.weights(3))
-    code, out, _ = run("small.yaml", "--transfer", "large_similar", "--weights", "3.safetensors", "--format", "json")
+    code, out, _ = cli(
+        "summary", "small.yaml", "--transfer", "large_similar", "--weights", "3.safetensors", "--format", "json"
+    )
     assert code == 0
     assert json.loads(out)["weights"]["loaded"] == A + B + C + 2 * 4, "all but the new head, running statistics too"
-    code, out, _ = run("small.yaml", "--set", "classes=5", "--weights", "5.safetensors")
+    code, out, _ = cli("summary", "small.yaml", "--set", "classes=5", "--weights", "5.safetensors")
     assert code == 0
     everything = str(A + B + C + 2 * 4 + 5 * 2 * 16 + 5)
     assert [line.split()[2] for line in out.splitlines() if line.startswith("from weights")] == [everything]
-    code, out, err = run("small.yaml", "--weights", "5.safetensors")
+    code, out, err = cli("summary", "small.yaml", "--weights", "5.safetensors")
     assert (code, out) == (1, "")
     assert "weight-shape" in err

@@ -2,12 +2,12 @@
 
 import errno
 import resource
+from functools import partial
 
 import numpy as np
 import pytest
 
 import cnnspec
-from cnnspec.cli import main
 from cnnspec.diagnostics import Report
 from cnnspec.lower.backend import backend as find_backend
 from cnnspec.lower.backend import backends
@@ -29,16 +29,10 @@ TRAINING = [name for name in backends() if isinstance(find_backend(name), Traini
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch, cli):
     """Runs `cnnspec build` in a folder of its own: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main(["build", *arguments])
-        return (end.value.code, *capsys.readouterr())
-
-    return run
+    return partial(cli, "build")
 
 
 @pytest.mark.parametrize("backend", TRAINING)

@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 from feature_nets import AUX, SPEC, assert_close, build, kept, rows, train, weights, write_weights
+from tiers import KERAS_SLOWLY
 
 pytest.importorskip("grain")
 pytest.importorskip("tqdm")
 
 BACKENDS = pytest.mark.parametrize("backend", ["torch", "keras"])
-SLOWER = pytest.mark.parametrize("backend", ["torch", pytest.param("keras", marks=pytest.mark.slow)])
-"""What takes Keras longest is, by default, tested with PyTorch alone."""
+SLOWER = pytest.mark.parametrize("backend", KERAS_SLOWLY)
 RECIPES = {
     "plain": "split: 0.2",
     "all": "split: 0.2, ema: 0.9, gradient_accumulation: 2, checkpoints: {best: validation_accuracy}, "

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from tiers import KERAS_SLOWLY
 
 import cnnspec
 from cnnspec.train.evaluate import evaluate
@@ -59,7 +60,7 @@ def run(*arguments, folder):
     return out
 
 
-@pytest.fixture(scope="module", params=["torch", pytest.param("keras", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=KERAS_SLOWLY)
 def folds(request, tmp_path_factory):
     pytest.importorskip("torch" if request.param == "torch" else "tensorflow")
     folder = tmp_path_factory.mktemp(request.param)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiers import KERAS_SLOWLY
 
 import cnnspec
 
@@ -46,7 +47,7 @@ def run(*command, folder):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["torch", pytest.param("keras", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=KERAS_SLOWLY)
 def trained(request, tmp_path_factory):
     """A run by the command line, with what it printed."""
     pytest.importorskip("torch" if request.param == "torch" else "tensorflow")

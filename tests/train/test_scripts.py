@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tiers import KERAS_SLOWLY
 
 import cnnspec
 from cnnspec.train.generate import build_files
@@ -37,7 +38,7 @@ def backend(request):
     return request.param
 
 
-SLOWER = pytest.mark.parametrize("backend", ["torch", pytest.param("keras", marks=pytest.mark.slow)], indirect=True)
+SLOWER = pytest.mark.parametrize("backend", KERAS_SLOWLY, indirect=True)
 
 
 def images(count, seed=0):

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from tiers import KERAS_SLOWLY
 from transfer_nets import BOTH, tiny_net, trajectory
 from transfer_runs import extended, figures, train_here, write_code, write_data
 
@@ -18,8 +19,7 @@ pytest.importorskip("tqdm")
 slow = pytest.mark.slow
 CASES = ["small_similar", "small_different", "large_similar", "large_different"]
 BACKENDS = ["torch", "keras"]
-SLOWER = pytest.mark.parametrize("backend", ["torch", pytest.param("keras", marks=slow)], indirect=True)
-"""What takes Keras longest is, by default, tested with PyTorch alone."""
+SLOWER = pytest.mark.parametrize("backend", KERAS_SLOWLY, indirect=True)
 ZOO = [
     pytest.param(
         name, size, case, marks=[] if (name, case) == ("resnet18", "large_similar") else slow, id=f"{name}-{case}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +22,12 @@ RECIPE = "train: {optimizer: {sgd: 0.1}, epochs: 1, batch_size: 8, seed: 5}\n"
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Run) -> Run:
     """Runs the command on small.yaml in a folder of its own: exit code, output, errors."""
     monkeypatch.chdir(tmp_path)
     Path("small.yaml").write_text(SMALL + RECIPE)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["weights", "small.yaml", *arguments])
-        return (end.value.code, *capsys.readouterr())
-
-    return run
+    return partial(cli, "weights", "small.yaml")
 
 
 def test_initial_weights(run: Run) -> None:

@@ -20,7 +20,6 @@ from safetensors.numpy import load_file
 from serving import Server
 
 import cnnspec
-from cnnspec.cli import main
 from cnnspec.lower.backend import MissingDependency
 from cnnspec.spec.locate import zoo_folder
 from cnnspec.weights import download
@@ -87,16 +86,14 @@ def zoo(tmp_path: Path, server: Server, cache: Path) -> Zoo:
 
 
 @pytest.fixture
-def run(tmp_path: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(tmp_path: Path, zoo: Zoo, monkeypatch: pytest.MonkeyPatch, cli: Run) -> Run:
     """Runs a command on a network of that zoo: exit code, output, errors."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
     def run(command: str, network: str, *arguments: str) -> tuple[int, str, str]:
         spec = network if network.endswith(".yaml") else str(zoo.folder / f"{network}.yaml")
-        with pytest.raises(SystemExit) as end:
-            main([command, spec, *arguments])
-        return (end.value.code, *capsys.readouterr())
+        return cli(command, spec, *arguments)
 
     return run
 

@@ -192,8 +192,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
                 unfreeze(epoch + 1, model)
             if ACCUMULATES:
                 unfreeze(epoch + 1, model, gather)
-        began = time.perf_counter() - at.seconds
-        done = at.step % steps
+        done, began = at.step % steps, time.perf_counter() - at.seconds
         if not ACCUMULATES:
             source = batches(data.train, args.batch_size, epoch=epoch, start=done)
         if ACCUMULATES:
@@ -212,6 +211,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             if not ACCUMULATES:
                 at.sums.update(train_step(model, batch))
             at.step += 1
+            # not before a short last batch, which TensorFlow must not meet first
             if STEPS:
                 if at.step % CHECKPOINT_STEPS == 0 and 0 < at.step % steps < steps - 1:
                     at.seconds = time.perf_counter() - began
