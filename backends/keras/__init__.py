@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cnnspec.backends.keras.table import TABLE
 from cnnspec.graph import Graph
-from cnnspec.lower.backend import Limit, Precision, Runner, Weights
+from cnnspec.lower.backend import Limit, Precision, Weights
 from cnnspec.lower.program import Program
 from cnnspec.ops import Canonical
 
 if TYPE_CHECKING:
+    from cnnspec.backends.keras.run import KerasRunner
     from cnnspec.spec.recipe.model import Recipe
     from cnnspec.train.backend import Step
 
@@ -54,19 +55,11 @@ class _Backend:
 
         return build(program, weights, training=training)
 
-    def runner(self, graph: Graph, weights: Weights, precision: Precision) -> Runner:
-        """The inference graph with `weights`, ready to run."""
+    def runner(self, graph: Graph, weights: Weights, precision: Precision) -> KerasRunner:
+        """The network with `weights`, ready to run."""
         from cnnspec.backends.keras.run import KerasRunner
 
         return KerasRunner(graph, weights, precision)
-
-    def gradients(
-        self, graph: Graph, weights: Weights, images: Any, cotangents: Mapping[str, Any], precision: Precision
-    ) -> dict[str, Any]:
-        """The gradient of Σ output·cotangent by every trainable parameter, in canonical layout, by its key."""
-        from cnnspec.backends.keras.run import gradients
-
-        return gradients(graph, weights, images, cotangents, precision)
 
     # ---- training
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,47 +59,49 @@ class KerasRunner:
     def __init__(self, graph: Graph, weights: Weights, precision: Precision) -> None:
         import keras
 
-        self.precision: Precision = precision
-        program = fold(graph)
-        self.layouts = Layouts(program)
+        self.graph, self.weights, self.precision = graph, weights, precision
+        self.program = fold(graph)
+        self.layouts = Layouts(self.program)
         with computing(precision):
-            model = build(program, weights)
-            made = {layer.name: layer for layer in model.layers}
+            self.model = build(self.program, weights)
+            made = {layer.name: layer for layer in self.model.layers}
             self.nodes = [node for node in graph.inference().nodes if layer_name(node.path) in made]
-            self.model = keras.Model(
-                model.inputs[0], {node.path: made[layer_name(node.path)].output for node in self.nodes}
+            self.layers = keras.Model(
+                self.model.inputs[0], {node.path: made[layer_name(node.path)].output for node in self.nodes}
             )
 
     def outputs(self, images: Any) -> dict[str, Array]:
         """The output of every layer by its path, for images (batch, channels, height, width)."""
         import keras
 
-        images = np.asarray(images, self.precision).transpose(0, 2, 3, 1)
         with computing(self.precision):
-            values = self.model(np.ascontiguousarray(images), training=False)
+            values = self.layers(self._channels_last(images), training=False)
             arrays = {
                 path: np.asarray(keras.ops.convert_to_numpy(value), self.precision) for path, value in values.items()
             }
         return {node.path: self.layouts.canonical_output(node, arrays[node.path]) for node in self.nodes}
 
+    def gradients(self, images: Any, cotangents: Weights) -> dict[str, Array]:
+        """The gradient of Σ output·cotangent by every trainable parameter, in training mode without dropout."""
+        import keras
 
-def gradients(
-    graph: Graph, weights: Weights, images: Any, cotangents: Mapping[str, Any], precision: Precision
-) -> dict[str, Array]:
-    """The gradient of Σ output·cotangent by every trainable parameter, in training mode without dropout."""
-    import keras
+        with computing(self.precision):
+            model = self.model
+            if any(head.training_only for head in self.program.heads):
+                model = build(self.program, self.weights, training=True)
+            for layer in model.layers:
+                if isinstance(layer, keras.layers.Dropout):  # and what inherits from it
+                    layer.rate = 0.0
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.momentum = 1.0
+            ends = [self._channels_last(cotangents[output.node.path]) for output in self.graph.outputs]
+            found = _differentiated(model, self._channels_last(images), ends)
+        return gradients_of(model, self.layouts, found)
 
-    program = fold(graph)
-    layouts = Layouts(program)
-    with computing(precision):
-        model = build(program, weights, training=True)
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.Dropout):  # and what inherits from it
-                layer.rate = 0.0
-        ends = [np.asarray(cotangents[node.path], precision) for node in (output.node for output in graph.outputs)]
-        ends = [end.transpose(0, 2, 3, 1) if end.ndim == 4 else end for end in ends]
-        found = _differentiated(model, np.asarray(images, precision).transpose(0, 2, 3, 1), ends)
-    return gradients_of(model, layouts, found)
+    def _channels_last(self, values: Any) -> Array:
+        """Maps or features in this precision, as Keras has them."""
+        values = np.asarray(values, self.precision)
+        return np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if values.ndim == 4 else values
 
 
 def _differentiated(model: Any, images: Array, cotangents: list[Array]) -> dict[int, Array]:
@@ -107,7 +109,7 @@ def _differentiated(model: Any, images: Array, cotangents: list[Array]) -> dict[
     import keras
 
     def total() -> Any:
-        outputs = model(np.ascontiguousarray(images), training=True)
+        outputs = model(images, training=True)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         return sum(
             keras.ops.sum(y * keras.ops.convert_to_tensor(c, y.dtype)) for y, c in zip(outputs, cotangents, strict=True)

@@ -35,7 +35,7 @@ class _Backend:
         return ensemble(members, path)
 
     def runner(self, graph: Graph, weights: Weights, precision: Precision) -> OnnxRunner:
-        """The inference graph with `weights`, ready to run."""
+        """The network with `weights`, ready to run."""
         from cnnspec.backends.onnx.runner import OnnxRunner
 
         return OnnxRunner(graph, weights, precision)

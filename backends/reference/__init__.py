@@ -22,7 +22,7 @@ class _Backend:
     """One layer by itself."""
 
     def runner(self, graph: Graph, weights: Weights, precision: Precision) -> Reference:
-        """The inference graph with `weights`, ready to run."""
+        """The network with `weights`, ready to run."""
         return Reference(graph, weights, precision)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cnnspec.backends.torch.table import TABLE
@@ -55,18 +55,10 @@ class Torch:
         return build(program, self.source(program), weights)
 
     def runner(self, graph: Graph, weights: Weights, precision: Precision) -> TorchRunner:
-        """The inference graph with `weights`, ready to run."""
+        """The network with `weights`, ready to run."""
         from cnnspec.backends.torch.run import TorchRunner
 
-        return TorchRunner(graph.inference(), weights, precision)
-
-    def gradients(
-        self, graph: Graph, weights: Weights, images: Any, cotangents: Mapping[str, Any], precision: Precision
-    ) -> dict[str, Any]:
-        """The gradient of Σ output·cotangent by every parameter that trains, in training mode without dropout."""
-        from cnnspec.backends.torch.run import gradients
-
-        return gradients(graph, weights, images, cotangents, precision)
+        return TorchRunner(graph, weights, precision)
 
     def write_weights(self, graph: Graph, weights: Weights, path: Path) -> None:
         """Write a state dict, heads that exist in training only included."""

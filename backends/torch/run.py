@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cnnspec.backends.torch.modules import attribute
@@ -62,14 +62,14 @@ def load(model: torch.nn.Module, weights: Weights, dtype: torch.dtype) -> None:
 
 
 class TorchRunner:
-    """A model with hooks on its modules."""
+    """A model that shows what its modules give."""
 
     def __init__(self, graph: Graph, weights: Weights, precision: Precision) -> None:
         import torch
 
         from cnnspec.backends.torch import BACKEND
 
-        self.graph = graph
+        self.graph, self.whole = graph.inference(), graph  # without and with heads that exist in training only
         program = fold(graph)
         wanted = {f"{node.path}.{name}" for node in graph.nodes for name in node.params}
         self.type = getattr(torch, precision)
@@ -106,6 +106,31 @@ class TorchRunner:
         for output, value in zip(self.graph.outputs, results, strict=True):
             found[output.node.path] = value.numpy()
         return {node.path: found[node.path] for node in self.graph.nodes if node.path in found}
+
+    def gradients(self, images: Any, cotangents: Weights) -> dict[str, Any]:
+        """The gradient of Σ output·cotangent by every parameter that trains, in training mode without dropout."""
+        import torch
+
+        for module in self.model.train().modules():
+            if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+                module.eval()
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.momentum = 0.0
+        results = self.model(torch.tensor(images).to(self.type))
+        results = results if isinstance(results, tuple) else (results,)
+        total = sum(
+            (result * torch.tensor(cotangents[output.node.path]).to(self.type)).sum()
+            for output, result in zip(self.whole.outputs, results, strict=True)
+        )
+        self.model.zero_grad()
+        total.backward()
+        self.model.eval()
+        return {
+            f"{node.path}.{name}": self.model.get_parameter(key(f"{node.path}.{name}")).grad.numpy()
+            for node in self.whole.nodes
+            for name, param in node.params.items()
+            if param.trainable
+        }
 
 
 def _seen(graph: Graph, model: Any) -> Iterator[tuple[str, str, str]]:
@@ -146,30 +171,3 @@ def _instances(instance: Instance) -> Iterator[Instance]:
         if isinstance(child, Instance):
             yield child
             yield from _instances(child)
-
-
-def gradients(
-    graph: Graph, weights: Weights, images: Any, cotangents: Mapping[str, Any], precision: Precision
-) -> dict[str, Any]:
-    """The gradient of Σ output·cotangent by every parameter that trains."""
-    import torch
-
-    model: Any = TorchRunner(graph, weights, precision).model
-    model.train()
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-            module.eval()
-    dtype = getattr(torch, precision)
-    results = model(torch.tensor(images).to(dtype))
-    results = results if isinstance(results, tuple) else (results,)
-    total = sum(
-        (result * torch.tensor(cotangents[output.node.path]).to(dtype)).sum()
-        for output, result in zip(graph.outputs, results, strict=True)
-    )
-    total.backward()
-    return {
-        f"{node.path}.{name}": model.get_parameter(key(f"{node.path}.{name}")).grad.numpy()
-        for node in graph.nodes
-        for name, param in node.params.items()
-        if param.trainable
-    }

@@ -54,6 +54,18 @@ class Runner(Protocol):
         ...
 
 
+class CodeRunner(Runner, Protocol):
+    """One of a framework that differentiates."""
+
+    def gradients(self, images: Any, cotangents: Weights) -> dict[str, Any]:
+        """The gradient of Σ output·cotangent by every trainable parameter, in canonical layout, by its key.
+
+        The network is in training mode, with batch statistics and the heads that exist in training only, but dropout
+        is off, and running statistics stay. `cotangents` has an array for every output, by the path of its layer.
+        """
+        ...
+
+
 class Backend(Protocol):
     """What every backend offers.
 
@@ -71,7 +83,7 @@ class Backend(Protocol):
     """In which precisions it can run; the first one is its default."""
 
     def runner(self, graph: Graph, weights: Weights, precision: Precision) -> Runner:
-        """The inference graph with `weights`, ready to run."""
+        """The network with `weights`, ready to run."""
         ...
 
 
@@ -87,14 +99,8 @@ class CodeBackend(Backend, Protocol):
         """The live model that the text makes, with `weights` loaded; with none, as the framework starts it."""
         ...
 
-    def gradients(
-        self, graph: Graph, weights: Weights, images: Any, cotangents: Mapping[str, Any], precision: Precision
-    ) -> dict[str, Any]:
-        """The gradient of Σ output·cotangent by every trainable parameter, in canonical layout, by its key.
-
-        The network is in training mode, with batch statistics and the heads that exist in training only, but dropout
-        is off. `cotangents` has an array for every output of the network, by the path of its layer.
-        """
+    def runner(self, graph: Graph, weights: Weights, precision: Precision) -> CodeRunner:
+        """The network with `weights`, ready to run."""
         ...
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping as Dict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from cnnspec.diagnostics import Report, Span, did_you_mean
 from cnnspec.expr import Exhausted, ExprError, Meter, UnknownValue, Value, evaluate, parse, variables
@@ -103,7 +103,7 @@ class SectionReader:
         if len(self.report.diagnostics) > before:
             return None
         try:
-            return TypeAdapter(model).validate_python(data)
+            return model.model_validate(data)
         except ValidationError as error:
 
             def place(loc: tuple[str | int, ...], of_key: bool) -> Span:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +47,8 @@ NOT_GROWING = frozenset(
     ["relu", "relu6", "hard_tanh", "sigmoid", "tanh", "max_pool", "global_max_pool", "concat", "flatten"]
 )
 """Kinds whose output is no farther off than their inputs are."""
+Gradients = dict[str, Any]
+"""Arrays in canonical layout by parameter path."""
 PRECISIONS: tuple[Precision, ...] = ("float64", "float32")
 
 
@@ -62,9 +64,9 @@ def verify(
     """Compare backends on images that `seed` makes, and on weights that it makes too unless they are given.
 
     `only` names the backends; without it, all are asked that are installed. Gradients are compared where `precisions`
-    has float64, training where there is a plan of it. Raises `ValueError` where fewer than two are asked that train.
-    Raises `MissingDependency` where one that
-    is named is not, or none is; `SpecError` where the weights are not the network's, or a backend lacks one of its ops.
+    has float64, training where there is a plan of it. Raises `ValueError` where fewer than two are asked that train;
+    `MissingDependency` where one that is named is not installed, or none is; `SpecError` where the weights are not the
+    network's, or a backend lacks one of its ops.
     """
     asked, left_out = choose(only)
     trainers = _trainers(asked, only) if training else []
@@ -82,14 +84,19 @@ def verify(
         if not np.isfinite(drawn.outputs[node.path]).all():  # nothing behind it can be compared
             return replace(found, not_finite=node)
     with np.errstate(all="ignore"):  # an infinity is reported where it is compared
-        checks = [
-            _outputs(one, graph, drawn, precision)
-            for one in asked
-            for precision in precisions
-            if precision in one.precisions
-        ]
-        if "float64" in precisions:
-            checks += _gradients([one for one in asked if isinstance(one, CodeBackend)], graph, drawn, seed)
+        differentiating = _differentiating(asked, graph) if "float64" in precisions else []
+        checks: list[Check] = []
+        gradients: dict[str, Gradients | Exception] = {}
+        for one in asked:
+            for precision in (each for each in precisions if each in one.precisions):
+                wanted = one in differentiating and precision == "float64"
+                check, gradient = _run(
+                    one, graph, drawn, precision, _cotangents(graph, drawn, seed) if wanted else None
+                )
+                checks.append(check)
+                if gradient is not None:
+                    gradients[one.name] = gradient
+        checks += _gradients(differentiating, gradients, graph, drawn, seed)
         if training:
             checks += _training(trainers, training, graph, drawn, seed, precisions)
     return replace(found, checks=checks)
@@ -133,18 +140,37 @@ def _trainers(asked: Sequence[Backend], only: Sequence[str] | None) -> list[Trai
     return found
 
 
-def _outputs(found: Backend, graph: Graph, drawn: Sample, precision: Precision) -> Check:
-    """All layers that the backend shows, against the reference."""
-    inference = graph.inference()
-    check = Check(found.name, precision, "outputs", TRUTH, len(inference.nodes))
-    if reason := _lacking(found, inference, precision):
-        return replace(check, skipped=reason)
+def _tried(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function gives, or the exception that it raised: of whatever kind, the other backends can be compared."""
     try:
-        outputs = found.runner(graph, drawn.weights, precision).outputs(drawn.images)
+        return function(*arguments)
     except (SpecError, MissingDependency):
         raise
-    except Exception as error:  # of whatever kind: the other backends can still be compared
-        return check.failed(error)
+    except Exception as error:
+        return error
+
+
+def _run(
+    found: Backend, graph: Graph, drawn: Sample, precision: Precision, cotangents: Mapping[str, Any] | None
+) -> tuple[Check, Gradients | Exception | None]:
+    """All layers that the backend shows, against the reference; and the gradients, of the same model, if asked for."""
+    check = Check(found.name, precision, "outputs", TRUTH, len(graph.inference().nodes))
+    if reason := _lacking(found, graph.inference(), precision):
+        return replace(check, skipped=reason), None
+    runner = _tried(found.runner, graph, drawn.weights, precision)
+    if isinstance(runner, Exception):
+        return check.failed(runner), None if cotangents is None else runner
+    outputs = _tried(runner.outputs, drawn.images)
+    if isinstance(outputs, Exception):
+        check = check.failed(outputs)
+    else:
+        check = _outputs(check, found, outputs, graph.inference(), drawn, precision)
+    return check, None if cotangents is None else _tried(runner.gradients, drawn.images, cotangents)
+
+
+def _outputs(
+    check: Check, found: Backend, outputs: Mapping[str, Any], inference: Graph, drawn: Sample, precision: Precision
+) -> Check:
     if missing := {o.node.path for o in inference.outputs} - outputs.keys():
         return check.failed(f"shows no output `{min(missing)}`")
     if unknown := outputs.keys() - {node.path for node in inference.nodes}:
@@ -188,35 +214,54 @@ def _layer(node: Node, found: Any, drawn: Sample, allowed: float) -> Comparison:
     return compare(node.path, node, found, expected, largest(expected), allowed)
 
 
-def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: int) -> Iterable[Check]:
-    """The gradients of every parameter in float64: those of the last backend are what the others' are compared with."""
-    owners = {  # from the output back, as gradients go
+def _differentiating(asked: Sequence[Backend], graph: Graph) -> list[CodeBackend]:
+    """The backends whose gradients can be compared in float64; none where there is nothing to compare."""
+    found = [one for one in asked if isinstance(one, CodeBackend) and "float64" in one.precisions]
+    found = [one for one in found if not _lacking(one, graph, "float64")]
+    return found if len(found) > 1 and _owners(graph) else []
+
+
+def _owners(graph: Graph) -> dict[str, Node]:
+    """The layer of every parameter that trains by its key, from the output back, as gradients go."""
+    return {
         f"{node.path}.{name}": node
         for node in reversed(graph.nodes)
         if node.path not in graph.frozen
         for name, param in node.params.items()
         if param.trainable
     }
-    asked = [f for f in asked if "float64" in f.precisions and not _lacking(f, graph, "float64")]
-    if len(asked) < 2 or not owners:
-        return
-    cotangents = {
+
+
+def _cotangents(graph: Graph, drawn: Sample, seed: int) -> dict[str, Any]:
+    return {
         path: random(seed, f"cotangent {path}", (len(drawn.images), *shape)).astype(np.float64)
         for path, shape in {output.node.path: output.node.shape for output in graph.outputs}.items()
     }
+
+
+def _gradients(
+    asked: Sequence[CodeBackend],
+    results: Mapping[str, Gradients | Exception],
+    graph: Graph,
+    drawn: Sample,
+    seed: int,
+) -> Iterable[Check]:
+    """The gradients of every parameter in float64: those of the last backend are what the others' are compared with."""
+    if not asked:
+        return
+    owners = _owners(graph)
     *others, base = asked
-    expected = _gradient(base, graph, drawn, cotangents)
+    expected = results[base.name]
     rounded = any(limit(f, node.canonical(), "float64").startswith("rounded") for f in asked for node in graph.nodes)
     part = ROUNDED_GRADIENT if rounded else RELATIVE["float64"]
     unit = 2.0**-21 if rounded else 2.0**-49  # some roundings of float32, or of float64
-    nudge = 1 + unit * random(seed, "nudge", drawn.images.shape).astype(np.float64)
-    nudged: dict[str, Any] | Exception | None = None  # what roundings make of these very gradients
+    nudged: Gradients | Exception | None = None  # what roundings make of these very gradients
     for found in others:
         check = Check(found.name, "float64", "gradients", base.name, len(owners))
         if isinstance(expected, Exception):
             yield replace(check, backend=base.name, against=found.name).failed(expected)
             return
-        result = _gradient(found, graph, drawn, cotangents)
+        result = results[found.name]
         if isinstance(result, Exception):
             yield check.failed(result)
         elif lacking := [
@@ -231,7 +276,10 @@ def _gradients(asked: Sequence[CodeBackend], graph: Graph, drawn: Sample, seed: 
                 for key, node in owners.items()
             ]
             if not all(c.agrees for c in comparisons):
-                nudged = nudged or _gradient(base, graph, drawn, cotangents, nudge)
+                if nudged is None:
+                    nudge = 1 + unit * random(seed, "nudge", drawn.images.shape).astype(np.float64)
+                    shaken = replace(drawn, images=drawn.images * nudge)
+                    _, nudged = _run(base, graph, shaken, "float64", _cotangents(graph, drawn, seed))
                 if isinstance(nudged, dict):
                     noise = {key: SELF_ERROR * largest(nudged[key], expected[key]) for key in owners}
                     comparisons = [c._replace(tolerance=max(c.tolerance, noise[c.name])) for c in comparisons]
@@ -256,19 +304,3 @@ def _training(
             continue
         rounded = any(limit(found, node.canonical(), precision) for found in asked for node in graph.nodes)
         yield from training_checks([*others, base], plan, graph, drawn.weights, seed, [precision], rounded)
-
-
-def _gradient(
-    found: CodeBackend,
-    graph: Graph,
-    drawn: Sample,
-    cotangents: Mapping[str, Any],
-    factors: Any = 1.0,
-) -> dict[str, Any] | Exception:
-    images = np.asarray(drawn.images, np.float64) * factors
-    try:
-        return found.gradients(graph, drawn.weights, images, cotangents, "float64")
-    except (SpecError, MissingDependency):
-        raise
-    except Exception as error:
-        return error

@@ -6,13 +6,15 @@ in both precisions, and the gradients too; that it can fail is shown in tests/ve
 
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from drawn import images_for, weights_of
 from op_cases import CASES, Case
 
 import cnnspec
 from cnnspec import Net, SpecError
-from cnnspec.lower.backend import backends
+from cnnspec.lower.backend import CodeBackend, backends
 from cnnspec.ops import OPS, Maps, Shape
 from cnnspec.verify import Verification
 from cnnspec.verify.run import PRECISIONS, TRUTH
@@ -102,3 +104,27 @@ def zoo() -> list[Any]:
 @pytest.mark.parametrize("name", zoo())
 def test_zoo(name):
     holds(smallest(name).verify())
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if isinstance(backends()[name].load(), CodeBackend)])
+def test_gradients_leave_the_network_as_it_is(name, tmp_path):
+    """Statistics, and what dropout does; and the second time they are the same."""
+    layers = [{"conv": 4, "kernel": 3, "norm": "batch_norm", "name": "c"}, "flatten", {"dropout": 0.5}, {"dense": 3}]
+    aux = {"from": "c", "layers": ["global_avg_pool", {"dense": 2, "name": "fc"}], "training_only": True}
+    spec = {
+        "cnnspec": 1,
+        "name": "heads",
+        "input": {"channels": 2, "size": 6},
+        "layers": layers,
+        "outputs": {"aux": aux},
+    }
+    graph = load(spec, tmp_path).graph
+    images = images_for(graph)
+    runner = backends()[name].load().runner(graph, weights_of(graph), "float64")
+    cotangents = {output.node.path: np.ones((len(images), *output.node.shape)) for output in graph.outputs}
+    before, first = runner.outputs(images), runner.gradients(images, cotangents)
+    after, second = runner.outputs(images), runner.gradients(images, cotangents)
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[path], after[path]) for path in before)
+    assert first.keys() == second.keys() > {"c.conv.weight", "aux.fc.weight"}
+    assert all(np.array_equal(first[key], second[key]) for key in first)

@@ -117,7 +117,7 @@ def test_gradients_are_those_of_finite_differences(lenet):
     graph, weights, images = lenet.graph, weights_of(lenet.graph), images_for(lenet.graph, batch=1)
     end = graph.outputs[0].node
     cotangents = {end.path: np.random.default_rng(0).normal(size=(1, end.shape.channels))}
-    gradients = backend("torch").gradients(graph, weights, images, cotangents, "float64")
+    gradients = backend("torch").runner(graph, weights, "float64").gradients(images, cotangents)
     assert gradients.keys() == weights.keys()
 
     def total(changed):

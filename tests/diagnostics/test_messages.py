@@ -87,6 +87,8 @@ def test_every_message_has_a_bad_spec(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(BAD)
     monkeypatch.setattr("cnnspec.graph.scope.MAX_LAYERS", 400)
     monkeypatch.setattr("cnnspec.expr.MAX_STEPS", 60_000)
+    monkeypatch.setattr("cnnspec.spec.values.MAX_CHARACTERS", 50_000)
+    monkeypatch.setattr("cnnspec.source.reader.MAX_NODES", 45_000)  # traced, more of anything takes long
     files = [write(QUICK[name], tmp_path / name) for name in QUICK] + [
         write(SLOW["blocks_multiply"], tmp_path / "blocks")
     ]

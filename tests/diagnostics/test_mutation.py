@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fast_yaml
 import pytest
-import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from located import WellFormed
@@ -238,12 +238,12 @@ tree_mutations = st.lists(
 
 
 def mutate_tree(name: str, mutations: list[tuple[TreeEdit, float, int, Any]]) -> str:
-    tree = yaml.safe_load(text_of(name))
+    tree = fast_yaml.load(text_of(name))
     for edit, at, other, value in mutations:
         places = list(_bounded_places(tree))
         if places:
             edit(tree, places, int(at * len(places)), other, value)
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+    return fast_yaml.dump(tree, width=100)
 
 
 def _bounded_places(tree: Tree) -> Iterator[tuple[Any, Any]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import yaml
+import fast_yaml
 
 import cnnspec
 from cnnspec import Net, SpecError
@@ -32,7 +32,7 @@ ACTIVATIONS = sorted(kind for kind, op in OPS.items() if op.role == "activation"
 
 def text(spec: Spec) -> str:
     """The spec as YAML that a person can read."""
-    return yaml.safe_dump(spec, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    return fast_yaml.dump(spec, default_flow_style=None, width=120)
 
 
 def loaded(spec: Spec) -> Net:

@@ -47,7 +47,10 @@ class Fake:
         return self
 
     def runner(self, graph, weights, precision):
-        return SimpleNamespace(outputs=lambda images: self.outputs(graph.inference(), weights, images, precision))
+        return SimpleNamespace(
+            outputs=lambda images: self.outputs(graph.inference(), weights, images, precision),
+            gradients=lambda images, cotangents: self.gradients(graph, precision, images, cotangents),
+        )
 
     def outputs(self, graph, weights, images, precision):
         values, shown = {graph.input.index: images.astype(precision)}, {}
@@ -70,7 +73,7 @@ class FakeCode(Fake):
 
     def build(self, program, weights=None): ...
 
-    def gradients(self, graph, weights, images, cotangents, precision):
+    def gradients(self, graph, precision, images, cotangents):
         assert precision == "float64"
         assert {path: y.shape for path, y in cotangents.items()} == {
             output.node.path: (len(images), *output.node.shape) for output in graph.outputs
