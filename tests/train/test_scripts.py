@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiers import KERAS_SLOWLY
+from warm import Script
 
 import cnnspec
 from cnnspec.train.generate import build_files
@@ -65,14 +66,23 @@ def made(folder: Path, backend: str, recipe: str, text: str = NET, count: int = 
     return folder / "train.py"
 
 
-def start(script: Path, run: Path, *options: str, **more) -> subprocess.Popen:
-    command = [sys.executable, str(script), "-o", str(run), *options]
-    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+def start(script: Path, run: Path, *options: str, file_size: int | None = None) -> Script | subprocess.Popen:
+    command = [str(script), "-o", str(run), *options]
+    if "import torch\n" in script.read_text():
+        return Script(command, cwd=script.parent, env=ENVIRONMENT, file_size=file_size)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=script.parent, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, preexec_fn=limit if file_size else None,
+    )  # fmt: skip
 
 
-def finish(script: Path, run: Path, *options: str, status: int = 0, **more) -> str:
+def finish(script: Path, run: Path, *options: str, status: int = 0, file_size: int | None = None) -> str:
     """Run it to its end; what it said on the standard error."""
-    _, error = (process := start(script, run, *options, **more)).communicate(timeout=120)
+    _, error = (process := start(script, run, *options, file_size=file_size)).communicate(timeout=120)
     assert process.returncode == status, error
     assert "Traceback" not in error
     return error
@@ -239,11 +249,7 @@ def test_a_full_disk_is_said_so_and_the_old_checkpoint_stays(tmp_path):
     finish(script, run := tmp_path / "run", "--epochs", "1")
     before = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
     size = min(map(len, before.values())) - 100
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    error = finish(script, run, "--resume", status=1, preexec_fn=limit)
+    error = finish(script, run, "--resume", status=1, file_size=size)
     assert "error: " in error
     assert "File too large" in error
     assert {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()} == before
@@ -301,7 +307,7 @@ def test_names_of_train_py_are_no_names_of_the_network(name, backend, tmp_path):
 def test_hostile_names_train(name, backend, tmp_path):
     recipe = "optimizer: {adam: 0.01}, epochs: 1, batch_size: 20, split: 0.2, metrics: [accuracy, confusion_matrix]"
     script = made(tmp_path, backend, recipe, HOSTILE % name)
-    finish(script, run := tmp_path / "run", cwd=tmp_path)
+    finish(script, run := tmp_path / "run")
     with (run / "confusion.csv").open() as file:
         assert [row[0] for row in csv.reader(file)][1:] == ["it's", '"quoted"', "\u0430 {x} \\"]
     assert not list(tmp_path.rglob("owned"))

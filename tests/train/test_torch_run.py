@@ -3,7 +3,6 @@
 import csv
 import os
 import random
-import resource
 import runpy
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from warm import Script
 
 import cnnspec
 from cnnspec.train.generate import build_files
@@ -59,11 +59,9 @@ def made(folder: Path, recipe: str, text: str = ALL, images: int = 150) -> Path:
     return folder
 
 
-def start(folder: Path, *options: str, run: str = "run", launcher: tuple[str, ...] = (), **more) -> subprocess.Popen:
-    command = [sys.executable, *launcher, str(folder / "train.py"), "-o", str(folder / run), *options]
-    return subprocess.Popen(
-        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
-    )
+def start(folder: Path, *options: str, run: str = "run", file_size: int | None = None) -> Script:
+    command = [str(folder / "train.py"), "-o", str(folder / run), *options]
+    return Script(command, cwd=folder, env=ENVIRONMENT, file_size=file_size)
 
 
 def train(folder: Path, *options: str, status: int = 0, **more) -> tuple[str, str]:
@@ -71,6 +69,17 @@ def train(folder: Path, *options: str, status: int = 0, **more) -> tuple[str, st
     assert process.returncode == status, error
     assert "Traceback" not in error, error
     return out, error
+
+
+def train_in_two(folder: Path, run: str, offset: int = 0) -> str:
+    """Two processes that train together; what the first one said."""
+    port = str(20000 + (os.getpid() + offset) % 20000)
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
+    command = [sys.executable, *launcher, str(folder / "train.py"), "-o", str(folder / run)]
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
 
 
 def train_here(folder: Path, *options: str, run: str = "run") -> None:
@@ -194,11 +203,7 @@ def test_a_full_disk_is_said_so_and_the_old_checkpoint_stays(folder):
     train(folder, "--epochs", "1", run="full")
     before = {p.name: p.read_bytes() for p in (run / "checkpoints").iterdir()}
     size = min(map(len, before.values())) - 100
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    _, error = train(folder, "--resume", status=1, run="full", preexec_fn=limit)
+    _, error = train(folder, "--resume", status=1, run="full", file_size=size)
     assert error.startswith("error: ")
     assert "File too large" in error
     assert {p.name: p.read_bytes() for p in (run / "checkpoints").iterdir()} == before
@@ -224,16 +229,7 @@ def test_other_batches_and_wrong_weights_are_said_so(folder):
 def test_two_processes_have_the_loss_of_one(tmp_path):
     folder = made(tmp_path, "optimizer: {sgd: 0.05, momentum: 0.9}, epochs: 50, batch_size: 25", PLAIN, images=25)
     train(folder, run="one")
-    launcher = (
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        str(20000 + os.getpid() % 20000),
-    )
-    out, _ = train(folder, run="two", launcher=launcher)
-    assert out.count("epoch 1,") == 1
+    assert train_in_two(folder, "two").count("epoch 1,") == 1
     one, two = ([float(row["loss"]) for row in rows(folder, run)] for run in ("one", "two"))
     assert len(one) == 50
     assert one[-1] < one[0] / 2
@@ -249,8 +245,7 @@ def test_two_processes_augment_as_one(tmp_path):
     )
     folder = made(tmp_path, recipe, PLAIN, images=90)
     train(folder, run="one")
-    port = str(20000 + (os.getpid() + 7) % 20000)
-    train(folder, run="two", launcher=("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port))
+    train_in_two(folder, "two", 7)
     one, two = rows(folder, "one"), rows(folder, "two")
     for figure in ("loss", "validation_loss"):
         expected = [float(row[figure]) for row in one]
