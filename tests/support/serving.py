@@ -21,7 +21,7 @@ class Server:
         self.go_on = threading.Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, self, directory=str(folder)))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))  # how often it looks for its end
         self.thread.start()
 
     def stop(self):

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fast_yaml
 import numpy as np
 import pytest
-import yaml
 from safetensors.numpy import load_file
 from serving import Server
 
@@ -61,9 +61,9 @@ class Zoo:
 
     def change(self, publisher: str, change: Callable[[Any], None]) -> None:
         path = self.folder / "published" / f"{publisher}.yaml"
-        content = yaml.safe_load(path.read_text())
+        content = fast_yaml.load(path.read_text())
         change(content)
-        path.write_text(yaml.safe_dump(content))
+        path.write_text(fast_yaml.dump(content))
 
     def publish(self, publisher: str, network: str, name: str, made: Path) -> None:
         """Serve a file as the published one."""
