@@ -1,7 +1,8 @@
 """Operators that ONNX's reference evaluator computes otherwise than the standard says; imported with `onnx` only.
 
 Its error function rounds to float32. Its transposed convolution goes wrong with groups, with an output padding and with
-pads that differ; its maximum pool with pads that differ.
+pads that differ; its maximum pool with pads that differ. Its average pool is right, but goes from pixel to pixel: minutes
+for an Inception.
 """
 
 from __future__ import annotations
@@ -45,11 +46,24 @@ class MaxPool(OpRun):  # type: ignore[misc]
     """The largest value of each window; what is padded is below every value."""
 
     def _run(self, x: Any, **attributes: Any) -> tuple[Any]:
-        top, left, bottom, right = attributes["pads"]
-        (kh, kw), (sh, sw) = attributes["kernel_shape"], attributes["strides"]
-        padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=-np.inf)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), axis=(2, 3))[:, :, ::sh, ::sw]
-        return (windows.max(axis=(-2, -1)),)
+        return (_windows(x, -np.inf, attributes).max(axis=(-2, -1)),)
 
 
-OPERATORS = [ConvTranspose, Erf, MaxPool]
+class AveragePool(OpRun):  # type: ignore[misc]
+    """The mean of each window, over what is padded too where `count_include_pad` says so."""
+
+    def _run(self, x: Any, **attributes: Any) -> tuple[Any]:
+        ones = np.ones((1, 1, *x.shape[2:]), x.dtype)
+        counted = _windows(ones, 1 if attributes["count_include_pad"] else 0, attributes)
+        return (_windows(x, 0, attributes).sum(axis=(-2, -1)) / counted.sum(axis=(-2, -1)),)
+
+
+def _windows(x: Any, padding: float, attributes: dict[str, Any]) -> Any:
+    """The windows of a pool, as two further axes; `padding` is the value around the map."""
+    top, left, bottom, right = attributes["pads"]
+    (kh, kw), (sh, sw) = attributes["kernel_shape"], attributes["strides"]
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=padding)
+    return np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), axis=(2, 3))[:, :, ::sh, ::sw]
+
+
+OPERATORS = [AveragePool, ConvTranspose, Erf, MaxPool]

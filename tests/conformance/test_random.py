@@ -12,7 +12,7 @@ from cnnspec.lower.fold import fold
 from cnnspec.lower.replay import differences
 from cnnspec.ops import OPS
 
-GRAPHS = 160
+GRAPHS = 152
 BATCH = 8
 REGRESSIONS = sorted((Path(__file__).parent / "regressions").glob("*.yaml"))
 

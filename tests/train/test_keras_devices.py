@@ -50,6 +50,7 @@ def test_two_devices_give_the_losses_of_one(accumulation, tmp_path):
     assert tables[0] == tables[1]
 
 
+@pytest.mark.slow
 def test_a_last_batch_that_has_too_few_for_norms(tmp_path):
     """What an empty share would give has no mean."""
     script = write_run(tmp_path / "code", small_net(tmp_path, "full", batch_size=8), 33)
