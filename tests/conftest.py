@@ -1,5 +1,6 @@
 """What all tests share: a cache, snapshots, refreshed by `pytest --update`, and what frameworks read at start."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,12 @@ Snapshot = Callable[[Path, str], None]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="write snapshots anew instead of comparing with them")
+
+
+def pytest_collection_finish() -> None:
+    """Modules of frameworks and thousands of tests are never garbage: whoever looks for some need not look there."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

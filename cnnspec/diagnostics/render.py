@@ -118,6 +118,8 @@ def _one_line(text: str) -> str:
 
 def printable(text: str) -> str:
     """`text` with control characters made visible, so that a spec cannot drive the terminal."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

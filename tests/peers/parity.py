@@ -106,5 +106,4 @@ def precision(name: str) -> Iterator[None]:
     finally:
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")
-        keras.backend.clear_session()
-        gc.collect()
+        keras.utils.clear_session()

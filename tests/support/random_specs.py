@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -45,6 +46,11 @@ def loaded(spec: Spec) -> Net:
 
 def random_spec(seed: int) -> Spec:
     """A spec that compiles."""
+    return copy.deepcopy(_written(seed))
+
+
+@cache
+def _written(seed: int) -> Spec:
     return _Writer(Random(seed), f"random{seed}").spec
 
 

@@ -33,7 +33,7 @@ SUFFIXES = [".weights.h5", ".h5", ".keras"]
 @pytest.fixture(autouse=True)
 def _cleared() -> Iterator[None]:
     yield
-    keras.backend.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 def randomised(model: Any) -> Any:

@@ -164,7 +164,7 @@ def test_keras_weights(name: str, run: Run, zoo: Zoo, server: Server, cache: Pat
     model.load_weights("back.weights.h5")
     for back, array in zip(model.get_weights(), arrays, strict=True):
         np.testing.assert_array_equal(back, array, strict=True)
-    keras.backend.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 def legacy(model: Any, path: Path, rename: Callable[[str], str] = str) -> Path:
@@ -200,7 +200,7 @@ def test_names_of_keras_1(run: Run, zoo: Zoo, tmp_path: Path) -> None:
     model.load_weights("back.weights.h5")
     for number, layer in enumerate(layer for layer in model.layers if layer.weights):
         assert all((array == number).all() for array in layer.get_weights()), layer.name
-    keras.backend.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 def test_another_name_for_them(run: Run, squeezenet: Any) -> None:

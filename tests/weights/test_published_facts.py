@@ -179,7 +179,7 @@ def test_what_keras_downloads(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked.value.args == (entry.file, entry.url, entry.checksum)
     import keras
 
-    keras.backend.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 @pytest.mark.parametrize("publisher", PUBLISHERS)

@@ -32,7 +32,7 @@ WITHOUT_DROPOUT = ("vgg16", "vgg19")  # the specs have the paper's, Keras leaves
 @pytest.fixture(autouse=True)
 def _cleared() -> Iterator[None]:
     yield
-    keras.backend.clear_session()
+    keras.utils.clear_session(free_memory=False)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in KERAS])
