@@ -74,10 +74,11 @@ class Summary:
             "activation_bytes": totals.activation_bytes,
         }
         if self.graph.transfer:
+            how = training(self.graph)
             for shown, layer in zip(made["layers"], self.cost.layers, strict=True):
-                how = training(self.graph, layer.node.path)
-                shown |= {"trains_from": how.start, "rate_factor": how.factor, "new": how.new}
-            made["transfer"] = {"case": self.graph.transfer.case} | counted(self.graph, self.cost.layers)
+                start, factor, new, _ = how[layer.node.path]
+                shown |= {"trains_from": start, "rate_factor": factor, "new": new}
+            made["transfer"] = {"case": self.graph.transfer.case} | counted(how, self.cost.layers)
         if self.weights is not None:
             made["weights"] = {"loaded": self.weights.number} | self.weights.origin
         return made

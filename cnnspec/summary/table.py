@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cnnspec.graph import Instance, Node
 from cnnspec.infer import LayerCost
 from cnnspec.summary.columns import Column, ellipsis, fitted, markdown, side_by_side
-from cnnspec.summary.training import counted, training_of
+from cnnspec.summary.training import counted, in_words, training
 
 if TYPE_CHECKING:
     from cnnspec.summary.report import Layout, Summary
@@ -54,7 +54,7 @@ class _Row:
 def to_text(summary: Summary, depth: int, width: int | None, layout: Layout, colour: bool) -> str:
     """The table for a terminal; without a `width` nothing is shortened."""
     rows = _fold(summary, depth)
-    cells = [_cells(summary, row, layout) for row in rows]
+    cells = _cells(summary, rows, layout)
     (head, *lines), hidden = fitted(_columns(summary), _STEPS, cells, width)
 
     def paint(text: str, code: str) -> str:
@@ -73,7 +73,7 @@ def to_markdown(summary: Summary, depth: int, layout: Layout) -> str:
     """The table in Markdown, with the totals as a second one below it."""
     name, *about = _heading(summary, layout)
     title = "   ".join([name, *(_MARKUP.sub(r"\\\1", part) for part in about)])
-    layers = markdown(_columns(summary), [_cells(summary, row, layout) for row in _fold(summary, depth)])
+    layers = markdown(_columns(summary), _cells(summary, _fold(summary, depth), layout))
     heads = [column.head for column in _TOTALS]
     totals = markdown(_TOTALS, [dict(zip(heads, row, strict=True)) for row in _totals(summary)])
     return "\n".join([f"### {title}", "", *layers, "", *totals])
@@ -108,12 +108,20 @@ def _instances(instance: Instance) -> Iterator[Instance]:
             yield from _instances(child)
 
 
-def _cells(summary: Summary, row: _Row, layout: Layout) -> dict[str, str]:
+def _cells(summary: Summary, rows: list[_Row], layout: Layout) -> list[dict[str, str]]:
+    cells = [_cells_of(row, layout) for row in rows]
+    if summary.graph.transfer:
+        how = training(summary.graph)
+        for row, made in zip(rows, cells, strict=True):
+            made[_TRAINS.head] = in_words(how, row.layers)
+    return cells
+
+
+def _cells_of(row: _Row, layout: Layout) -> dict[str, str]:
     last = row.layers[-1]
     params = sum(layer.params for layer in row.layers)
     macs = sum(layer.macs for layer in row.layers)
-    training = {_TRAINS.head: training_of(summary.graph, row.layers)} if summary.graph.transfer else {}
-    return training | {
+    return {
         "layer": row.path + (" *" if last.training_only else ""),
         "what": _what(row),
         "output": _shape(last.node, layout),
@@ -226,7 +234,7 @@ def _totals(summary: Summary) -> list[tuple[str, str, str]]:
         ("non-trainable", f"{totals.non_trainable:,}", ""),
     ]
     if summary.graph.transfer:
-        rows += _training(counted(summary.graph, summary.cost.layers))
+        rows += _training(counted(training(summary.graph), summary.cost.layers))
     if summary.weights is not None:
         what = ["running statistics too", *filter(None, [summary.weights.origin.get("from")])]
         rows.append(("from weights", f"{summary.weights.number:,}", ", ".join(what)))

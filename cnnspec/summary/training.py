@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from cnnspec.graph import Graph
@@ -12,33 +12,43 @@ from cnnspec.infer import LayerCost
 class Training(NamedTuple):
     """How a layer trains. `start` is the epoch, counted from 1, in which it begins to, None for one that never does.
 
-    `factor` is what the rate is multiplied by; one that is `new` does not take its weights from a file.
+    `factor` is what the rate is multiplied by; one that is `new` does not take its weights from a file. On one without
+    a `loss`, in a further output of inference, no gradient comes.
     """
 
     start: int | None
     factor: float
     new: bool
+    loss: bool
 
     def __str__(self) -> str:
         if self.start is None:
-            return "frozen"
+            return "frozen" if self.loss else "no loss"
         rate = f"rate × {self.factor:g}" if self.factor != 1 else ""
         epoch = f"from epoch {self.start}" if self.start > 1 else ""
         return ", ".join(filter(None, ("new" if self.new else "", epoch, rate))) or "trains"
 
 
-def training(graph: Graph, path: str) -> Training:
-    """How the layer at a path trains."""
-    new = graph.transfer is not None and graph.transfer.starts_anew(path)
-    return Training(graph.start(path), graph.factors.get(path, 1.0), new)
+def training(graph: Graph) -> dict[str, Training]:
+    """How each layer trains, by its path."""
+    trained = graph.trained()
+    return {
+        node.path: Training(
+            start=graph.start(node.path) if node.index in trained else None,
+            factor=graph.factors.get(node.path, 1.0),
+            new=graph.transfer is not None and graph.transfer.starts_anew(node.path),
+            loss=node.index in trained,
+        )
+        for node in graph.nodes
+    }
 
 
-def training_of(graph: Graph, layers: Iterable[LayerCost]) -> str:
-    """The same of several layers in words, of those that have parameters."""
-    return "; ".join(dict.fromkeys(str(training(graph, layer.node.path)) for layer in layers if layer.params))
+def in_words(how: Mapping[str, Training], layers: Iterable[LayerCost]) -> str:
+    """How several layers train, of those that have parameters."""
+    return "; ".join(dict.fromkeys(str(how[layer.node.path]) for layer in layers if layer.params))
 
 
-def counted(graph: Graph, layers: Iterable[LayerCost]) -> dict[str, Any]:
+def counted(how: Mapping[str, Training], layers: Iterable[LayerCost]) -> dict[str, Any]:
     """How many weights of the network in inference train, never do, and are new; running statistics are none.
 
     `from_epoch` has those that train later, by the epoch.
@@ -49,14 +59,14 @@ def counted(graph: Graph, layers: Iterable[LayerCost]) -> dict[str, Any]:
         if layer.training_only:
             continue
         weights = sum(param.size for param in layer.node.params.values() if param.trainable)
-        how = training(graph, layer.node.path)
-        if how.start is None:
+        start = how[layer.node.path].start
+        if start is None:
             frozen += weights
             continue
         trains += weights
-        new += weights if how.new else 0
-        if how.start > 1:
-            late[how.start] = late.get(how.start, 0) + weights
+        new += weights if how[layer.node.path].new else 0
+        if start > 1:
+            late[start] = late.get(start, 0) + weights
     return {
         "trains": trains,
         "frozen": frozen,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnspec.lower.cut import Cut, find_cut
 from cnnspec.lower.fold import fold
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cnnspec.graph import Graph
     from cnnspec.lower.program import Program
     from cnnspec.spec.recipe.model import Recipe
@@ -35,9 +34,9 @@ def features_options(graph: Graph, recipe: Recipe, features: Path | bool) -> lis
     return ["--no-features"] if features is False else ["--features", str(features)]
 
 
-def features_line(graph: Graph, recipe: Recipe) -> str | None:
-    """What to say of features under a transfer case that freezes layers; None under others."""
-    if graph.transfer is None or not graph.frozen:
+def features_line(graph: Graph, recipe: Recipe, features: Path | bool = True) -> str | None:
+    """What to say of features where a transfer case freezes layers, or a folder for them was named; else None."""
+    if not isinstance(features, Path) and (graph.transfer is None or not graph.frozen):
         return None
     found = feature_cut(graph, recipe)
     if isinstance(found, str):

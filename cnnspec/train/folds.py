@@ -102,7 +102,7 @@ class Folds:
     def _train_one(self, fold: int, run: Run, device: str, features: Path | bool) -> Products:
         graph, _, recipe, _ = run._loaded
         print(f"fold {fold} of {len(self.runs)}: training in {run.path}", flush=True)
-        if line := features_line(graph, recipe):
+        if line := features_line(graph, recipe, features):
             print(line, flush=True)
         made = run._train(device, features, resume=begun(run.path))
         print("\n".join(made.figures(run.path)), flush=True)

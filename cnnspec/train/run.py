@@ -168,7 +168,7 @@ def start(
         refuse_taken(target)
     run = Run(named[0])
     print(f"training in {run.path}", flush=True)
-    if line := features_line(plan.graph, recipe):
+    if line := features_line(plan.graph, recipe, features):
         print(line, flush=True)
     try:
         return run, run._train(device, features)

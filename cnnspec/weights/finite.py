@@ -26,7 +26,9 @@ def finite(values: Any) -> bool:
 
 
 def warn_of_odd(weights: Weights) -> None:
-    """Add a warning to weights that hold infinities or NaN."""
+    """Add a warning to weights that hold infinities or NaN, once."""
+    if any(warning.slug == "not-finite" for warning in weights.warnings):
+        return
     report = Report()
     odd = [key for key in weights if not finite(weights[key])]
     report_odd(odd, GIVEN, GIVEN_SPAN, report)

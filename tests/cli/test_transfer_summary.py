@@ -92,6 +92,19 @@ def test_as_a_table(tmp_path):
     assert max(map(len, narrow.splitlines())) <= 50
 
 
+def test_what_no_loss_depends_on_does_not_train(tmp_path):
+    """A further output of inference: generated code leaves what leads to it alone as it is."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SPEC.replace("training_only: true, ", ""))
+    net = cnnspec.load(path, transfer="large_different")
+    found = net.summary().to_dict()
+    side = 3 * 2 * 16 + 3
+    assert (found["transfer"]["trains"], found["transfer"]["frozen"]) == (A + B + C + FC, side)
+    assert {layer["path"]: layer["trains_from"] for layer in found["layers"]}["side.out"] is None
+    (line,) = (line for line in net.summary().to_text().splitlines() if line.startswith("side"))
+    assert " no loss " in line
+
+
 def test_without_a_case_nothing_is_said_of_it(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(SPEC)

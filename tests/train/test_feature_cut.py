@@ -136,6 +136,14 @@ def test_options(tmp_path):
     assert features_options(net.graph, net.recipe, tmp_path) == ["--features", str(tmp_path)]
 
 
+def test_a_folder_that_was_named_for_nothing(tmp_path):
+    path = tmp_path / "some.yaml"
+    path.write_text(SPEC + "train: {optimizer: {sgd: 0.1}, epochs: 1, batch_size: 8}\n")
+    net = cnnspec.load(path)
+    assert features_line(net.graph, net.recipe) is None
+    assert features_line(net.graph, net.recipe, tmp_path) == ANEW + "nothing is frozen"
+
+
 def command(tmp_path, *arguments: str) -> str:
     done = subprocess.run([sys.executable, "-m", "cnnspec", *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -20,6 +20,8 @@ from small_nets import HEADS
 import cnnspec
 from cnnspec.diagnostics import Diagnostic
 from cnnspec.weights.contract import contract
+from cnnspec.weights.finite import warn_of_odd
+from cnnspec.weights.mapping import as_weights
 
 Load = Callable[..., cnnspec.Net]
 
@@ -254,6 +256,14 @@ def test_what_is_not_finite_is_written_with_a_warning(load: Load, path: Path, va
     assert warning.message.endswith("holds infinities or NaN in 1 parameter: `fc.bias`")
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(net.load_weights(path)["fc.bias"], bias.astype(np.float32))
+
+
+def test_weights_that_are_not_finite_are_said_to_be_so_once() -> None:
+    weights = as_weights({"fc.bias": np.array([1.0, np.inf], np.float32)})
+    warn_of_odd(weights)
+    warn_of_odd(weights)
+    (warning,) = weights.warnings
+    assert (warning.slug, warning.severity) == ("not-finite", "warning")
 
 
 # ---- what is no such file
