@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,7 +66,7 @@ class KerasRunner:
             self.model = build(self.program, weights)
             made = {layer.name: layer for layer in self.model.layers}
             self.nodes = [node for node in graph.inference().nodes if layer_name(node.path) in made]
-            self.layers = keras.Model(
+            self.seen = keras.Model(
                 self.model.inputs[0], {node.path: made[layer_name(node.path)].output for node in self.nodes}
             )
 
@@ -75,13 +75,13 @@ class KerasRunner:
         import keras
 
         with computing(self.precision):
-            values = self.layers(self._channels_last(images), training=False)
+            values = self.seen(self._channels_last(images), training=False)
             arrays = {
                 path: np.asarray(keras.ops.convert_to_numpy(value), self.precision) for path, value in values.items()
             }
         return {node.path: self.layouts.canonical_output(node, arrays[node.path]) for node in self.nodes}
 
-    def gradients(self, images: Any, cotangents: Weights) -> dict[str, Array]:
+    def gradients(self, images: Any, cotangents: Mapping[str, Any]) -> dict[str, Array]:
         """The gradient of Σ output·cotangent by every trainable parameter, in training mode without dropout."""
         import keras
 

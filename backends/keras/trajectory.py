@@ -39,7 +39,8 @@ def write_weights(graph: Graph, weights: Weights, path: Path) -> None:
     try:
         model.save_weights(path)
     except OSError as error:  # HDF5 has the number in its message alone
-        number = error.errno or int((re.search(r"errno = (\d+)", str(error)) or [0, EIO])[1])
+        said = re.search(r"errno = (\d+)", str(error))
+        number = error.errno or (int(said[1]) if said else EIO)
         raise OSError(number, os.strerror(number), str(path)) from error
 
 

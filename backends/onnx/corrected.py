@@ -1,8 +1,7 @@
-"""Operators that ONNX's reference evaluator computes otherwise than the standard says; imported with `onnx` only.
+"""Operators that ONNX's reference evaluator computes wrongly, or for minutes; imported with `onnx` only.
 
 Its error function rounds to float32. Its transposed convolution goes wrong with groups, with an output padding and with
-pads that differ; its maximum pool with pads that differ. Its average pool is right, but goes from pixel to pixel: minutes
-for an Inception.
+pads that differ; its maximum pool with pads that differ. Its average pool is right, but goes from pixel to pixel.
 """
 
 from __future__ import annotations

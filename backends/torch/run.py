@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnnspec.backends.torch.modules import attribute
@@ -107,7 +107,7 @@ class TorchRunner:
             found[output.node.path] = value.numpy()
         return {node.path: found[node.path] for node in self.graph.nodes if node.path in found}
 
-    def gradients(self, images: Any, cotangents: Weights) -> dict[str, Any]:
+    def gradients(self, images: Any, cotangents: Mapping[str, Any]) -> dict[str, Any]:
         """The gradient of Σ output·cotangent by every parameter that trains, in training mode without dropout."""
         import torch
 

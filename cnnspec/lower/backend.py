@@ -57,7 +57,7 @@ class Runner(Protocol):
 class CodeRunner(Runner, Protocol):
     """One of a framework that differentiates."""
 
-    def gradients(self, images: Any, cotangents: Weights) -> dict[str, Any]:
+    def gradients(self, images: Any, cotangents: Mapping[str, Any]) -> dict[str, Any]:
         """The gradient of Σ output·cotangent by every trainable parameter, in canonical layout, by its key.
 
         The network is in training mode, with batch statistics and the heads that exist in training only, but dropout

@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from errno import EEXIST, EISDIR, ENOTDIR, ENOTEMPTY
+from contextlib import contextmanager, suppress
+from errno import EEXIST, EIO, EISDIR, ENOTDIR, ENOTEMPTY
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,15 @@ def write_files(folder: Path, files: Mapping[str, bytes | Callable[[Path], None]
                 else:
                     part.write_bytes(content)
             except OSError as error:  # about the file that was asked for
-                raise OSError(error.errno, error.strerror, str(target)) from None
+                number = error.errno or EIO
+                raise OSError(number, os.strerror(number), str(target)) from None
         for part, target in parts.items():
             part.replace(target)
         done = True
     finally:
         for part in parts:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # what is reported is why it was not written
+                part.unlink(missing_ok=True)
         if not done:
             for made_folder in reversed(made):
                 if made_folder.is_dir() and not any(made_folder.iterdir()):

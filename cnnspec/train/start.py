@@ -21,11 +21,10 @@ def start_weights(graph: Graph, recipe: Recipe, given: str | None, report: Repor
     What a transfer case starts anew is drawn, and so are heads that exist in training only where the file lacks them.
     None where `report` got an error.
     """
-    drawn = recipe_weights(graph, recipe)
     if given is None:
-        return drawn
-    found = load(Place.of(given), graph, report, initial=drawn)
-    return None if found is None else Over(found, drawn, contract(graph))
+        return recipe_weights(graph, recipe)
+    found = load(Place.of(given), graph, report, initial=recipe_weights(graph, recipe))
+    return None if found is None else completed(found, graph, recipe)
 
 
 def completed(found: Weights, graph: Graph, recipe: Recipe | None) -> Weights:

@@ -85,18 +85,17 @@ def verify(
             return replace(found, not_finite=node)
     with np.errstate(all="ignore"):  # an infinity is reported where it is compared
         differentiating = _differentiating(asked, graph) if "float64" in precisions else []
+        cotangents = _cotangents(graph, drawn, seed)
         checks: list[Check] = []
         gradients: dict[str, Gradients | Exception] = {}
         for one in asked:
             for precision in (each for each in precisions if each in one.precisions):
                 wanted = one in differentiating and precision == "float64"
-                check, gradient = _run(
-                    one, graph, drawn, precision, _cotangents(graph, drawn, seed) if wanted else None
-                )
+                check, gradient = _run(one, graph, drawn, precision, cotangents if wanted else None)
                 checks.append(check)
                 if gradient is not None:
                     gradients[one.name] = gradient
-        checks += _gradients(differentiating, gradients, graph, drawn, seed)
+        checks += _gradients(differentiating, gradients, graph, drawn, cotangents, seed)
         if training:
             checks += _training(trainers, training, graph, drawn, seed, precisions)
     return replace(found, checks=checks)
@@ -154,8 +153,9 @@ def _run(
     found: Backend, graph: Graph, drawn: Sample, precision: Precision, cotangents: Mapping[str, Any] | None
 ) -> tuple[Check, Gradients | Exception | None]:
     """All layers that the backend shows, against the reference; and the gradients, of the same model, if asked for."""
-    check = Check(found.name, precision, "outputs", TRUTH, len(graph.inference().nodes))
-    if reason := _lacking(found, graph.inference(), precision):
+    inference = graph.inference()
+    check = Check(found.name, precision, "outputs", TRUTH, len(inference.nodes))
+    if reason := _lacking(found, inference, precision):
         return replace(check, skipped=reason), None
     runner = _tried(found.runner, graph, drawn.weights, precision)
     if isinstance(runner, Exception):
@@ -164,13 +164,12 @@ def _run(
     if isinstance(outputs, Exception):
         check = check.failed(outputs)
     else:
-        check = _outputs(check, found, outputs, graph.inference(), drawn, precision)
+        check = _outputs(check, found, inference, drawn, outputs)
     return check, None if cotangents is None else _tried(runner.gradients, drawn.images, cotangents)
 
 
-def _outputs(
-    check: Check, found: Backend, outputs: Mapping[str, Any], inference: Graph, drawn: Sample, precision: Precision
-) -> Check:
+def _outputs(check: Check, found: Backend, inference: Graph, drawn: Sample, outputs: Mapping[str, Any]) -> Check:
+    precision = check.precision
     if missing := {o.node.path for o in inference.outputs} - outputs.keys():
         return check.failed(f"shows no output `{min(missing)}`")
     if unknown := outputs.keys() - {node.path for node in inference.nodes}:
@@ -239,11 +238,18 @@ def _cotangents(graph: Graph, drawn: Sample, seed: int) -> dict[str, Any]:
     }
 
 
+def _gradient(
+    found: CodeBackend, graph: Graph, weights: Mapping[str, Any], images: Any, cotangents: Mapping[str, Any]
+) -> Gradients:
+    return found.runner(graph, weights, "float64").gradients(images, cotangents)
+
+
 def _gradients(
     asked: Sequence[CodeBackend],
     results: Mapping[str, Gradients | Exception],
     graph: Graph,
     drawn: Sample,
+    cotangents: Mapping[str, Any],
     seed: int,
 ) -> Iterable[Check]:
     """The gradients of every parameter in float64: those of the last backend are what the others' are compared with."""
@@ -278,8 +284,7 @@ def _gradients(
             if not all(c.agrees for c in comparisons):
                 if nudged is None:
                     nudge = 1 + unit * random(seed, "nudge", drawn.images.shape).astype(np.float64)
-                    shaken = replace(drawn, images=drawn.images * nudge)
-                    _, nudged = _run(base, graph, shaken, "float64", _cotangents(graph, drawn, seed))
+                    nudged = _tried(_gradient, base, graph, drawn.weights, drawn.images * nudge, cotangents)
                 if isinstance(nudged, dict):
                     noise = {key: SELF_ERROR * largest(nudged[key], expected[key]) for key in owners}
                     comparisons = [c._replace(tolerance=max(c.tolerance, noise[c.name])) for c in comparisons]

@@ -106,18 +106,15 @@ def test_zoo(name):
     holds(smallest(name).verify())
 
 
+AUX = {"from": "c", "layers": ["global_avg_pool", {"dense": 2, "name": "fc"}], "training_only": True}
+
+
+@pytest.mark.parametrize("heads", [{}, {"aux": AUX}], ids=["one head", "two heads"])
 @pytest.mark.parametrize("name", [name for name in BACKENDS if isinstance(backends()[name].load(), CodeBackend)])
-def test_gradients_leave_the_network_as_it_is(name, tmp_path):
+def test_gradients_leave_the_network_as_it_is(name, heads, tmp_path):
     """Statistics, and what dropout does; and the second time they are the same."""
     layers = [{"conv": 4, "kernel": 3, "norm": "batch_norm", "name": "c"}, "flatten", {"dropout": 0.5}, {"dense": 3}]
-    aux = {"from": "c", "layers": ["global_avg_pool", {"dense": 2, "name": "fc"}], "training_only": True}
-    spec = {
-        "cnnspec": 1,
-        "name": "heads",
-        "input": {"channels": 2, "size": 6},
-        "layers": layers,
-        "outputs": {"aux": aux},
-    }
+    spec = {"cnnspec": 1, "name": "n", "input": {"channels": 2, "size": 6}, "layers": layers, "outputs": heads}
     graph = load(spec, tmp_path).graph
     images = images_for(graph)
     runner = backends()[name].load().runner(graph, weights_of(graph), "float64")
@@ -126,5 +123,5 @@ def test_gradients_leave_the_network_as_it_is(name, tmp_path):
     after, second = runner.outputs(images), runner.gradients(images, cotangents)
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[path], after[path]) for path in before)
-    assert first.keys() == second.keys() > {"c.conv.weight", "aux.fc.weight"}
+    assert first.keys() == second.keys() > {"c.conv.weight", *(f"{head}.fc.weight" for head in heads)}
     assert all(np.array_equal(first[key], second[key]) for key in first)

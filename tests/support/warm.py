@@ -1,6 +1,7 @@
 """Python scripts in processes of their own that have PyTorch from the start: it takes three seconds to import.
 
-They are forked from a process that did nothing but import it. What a script sees of it is that it is soon there.
+They are forked from a process that did nothing but import it, and what its optimizers import. A script that lacks an
+import of a submodule would not be found out here: tests that run the command line start Python itself.
 """
 
 import os

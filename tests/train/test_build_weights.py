@@ -155,6 +155,14 @@ def test_what_is_not_finite_is_said(run):
     assert "`c3.bias`" in err
 
 
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "made").write_text("mine")
+    with pytest.raises(NotADirectoryError) as error:
+        cnnspec.load("lenet5").write_source("torch", tmp_path / "made")
+    assert error.value.filename == str(tmp_path / "made" / "model.py")
+    assert (tmp_path / "made").read_text() == "mine"
+
+
 def test_a_file_that_is_not_there(run, tmp_path):
     code, out, err = run("lenet5", "--weights", "nowhere.safetensors", "-o", "made")
     assert (code, out) == (1, "")

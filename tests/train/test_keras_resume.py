@@ -102,7 +102,7 @@ def test_a_run_leaves_its_results(whole):
 
 def test_killed_with_a_broken_checkpoint_and_resumed(script, whole, tmp_path):
     """It is said, and the one before is used."""
-    killed(script, tmp_path, 0.1, checkpoints=2)
+    assert killed(script, tmp_path, 0.0, checkpoints=2) == -signal.SIGKILL
     newest = max((tmp_path / "checkpoints").glob("step-*"))
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 255

@@ -51,6 +51,15 @@ def test_a_case_takes_all_but_what_it_replaces(file, case, anew):
         assert np.array_equal(found[key], new[key] if key in anew else old[key]), key
 
 
+def test_what_a_case_replaces_is_drawn_by_the_recipe(file, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("cnnspec: 1\nname: own\nextends: lenet5\ntrain: {seed: 9}\n")
+    net = cnnspec.load(path, transfer="small_similar", classes=4)
+    found, drawn = started(net, file)["output.weight"], net.weights()["output.weight"]
+    assert np.array_equal(found, drawn)
+    assert not np.array_equal(found, cnnspec.load("lenet5", classes=4).weights(0)["output.weight"])
+
+
 def test_a_case_needs_everything_else(file, tmp_path):
     from safetensors.numpy import load_file, save_file
 

@@ -211,7 +211,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             if not ACCUMULATES:
                 at.sums.update(train_step(model, batch))
             at.step += 1
-            # not before a short last batch, which TensorFlow must not meet first
+            # not before a short last batch: resumed there, TensorFlow rounds otherwise
             if STEPS:
                 if at.step % CHECKPOINT_STEPS == 0 and 0 < at.step % steps < steps - 1:
                     at.seconds = time.perf_counter() - began
