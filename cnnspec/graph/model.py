@@ -171,10 +171,6 @@ class Graph:
         """The network's name."""
         return self.spec.name
 
-    def start(self, path: str) -> int | None:
-        """The epoch, counted from 1, in which a layer starts to train; None if it never does."""
-        return self.starts.get(path) if path in self.frozen else 1
-
     def inference(self) -> Graph:
         """The graph without the heads that exist in training only, and without what leads to them alone."""
         outputs = [output for output in self.outputs if not output.training_only]
@@ -184,10 +180,18 @@ class Graph:
         nodes = [node for node in self.nodes if node.index in alive]
         return replace(self, nodes=nodes, outputs=outputs)
 
-    def trained(self) -> set[int]:
-        """Indices of the nodes that the loss depends on: further outputs of inference have none."""
+    def first_epochs(self) -> dict[str, int]:
+        """The epoch, counted from 1, in which each layer that ever trains begins to, by its path.
+
+        What is frozen for good never does, nor does what no loss depends on: further outputs of inference have none.
+        """
         further = [output.node for output in self.outputs[1:] if output.training_only]
-        return self.ancestors([self.outputs[0].node, *further])
+        measured = self.ancestors([self.outputs[0].node, *further])
+        return {
+            node.path: self.starts.get(node.path, 1)
+            for node in self.nodes
+            if node.index in measured and (node.path not in self.frozen or node.path in self.starts)
+        }
 
     def ancestors(self, ends: list[Node]) -> set[int]:
         """Indices of the nodes that `ends` depend on, their own included."""

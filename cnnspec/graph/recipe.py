@@ -100,12 +100,13 @@ def _check_batch(recipe: Recipe, graph: Graph, report: Report) -> None:
 def few_values(graph: Graph) -> list[Node]:
     """Batch norms that find one value per channel in an image, and so need several images at a time.
 
-    One that is frozen throughout norms as in inference.
+    One that never trains norms as in inference.
     """
+    first = graph.first_epochs()
     return [
         node
         for node in graph.nodes
         if node.op.kind == "batch_norm"
         and (not isinstance(node.shape, Maps) or node.shape.height == node.shape.width == 1)
-        and graph.start(node.path)
+        and node.path in first
     ]

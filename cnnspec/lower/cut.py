@@ -6,6 +6,7 @@ network trains.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from cnnspec.graph import Graph, Node
@@ -38,12 +39,13 @@ def find_cut(program: Program) -> Cut | str:
     if taken := [stretch.name for stretch in made if stretch.name in METHODS]:
         return f"a layer is called `{taken[0]}`, as a part of the network would be"
     nodes = {node.path: node for node in graph.nodes}
+    first = graph.first_epochs()
     readers = _readers(graph)
     before = {graph.input.path}
     found: Cut | None = None
     why = ""
     for stretch in made[:-1]:
-        moving = next(filter(None, (_moving(nodes[path], stretch.name, graph) for path in stretch.paths)), "")
+        moving = next(filter(None, (_moving(nodes[path], stretch.name, first) for path in stretch.paths)), "")
         if moving:
             return found or why or moving
         before.update(stretch.paths)
@@ -70,9 +72,12 @@ def _readers(graph: Graph) -> dict[str, set[str]]:
     return readers
 
 
-def _moving(node: Node, name: str, graph: Graph) -> str:
-    """Why what a layer makes is not always the same; empty if it is. `name` is what it is a part of."""
-    if node.params and (start := graph.start(node.path)):
+def _moving(node: Node, name: str, first: Mapping[str, int]) -> str:
+    """Why what a layer makes is not always the same; empty if it is. `name` is what it is a part of.
+
+    `first` has the epochs in which layers begin to train.
+    """
+    if node.params and (start := first.get(node.path)):
         return f"`{name}` trains" if start == 1 else f"`unfreeze` trains `{name}` from epoch {start}"
     if node.op.drops and node.canonical().attrs["rate"]:
         return f"`{name}` drops at random"

@@ -12,18 +12,18 @@ from cnnspec.infer import LayerCost
 class Training(NamedTuple):
     """How a layer trains. `start` is the epoch, counted from 1, in which it begins to, None for one that never does.
 
-    `factor` is what the rate is multiplied by; one that is `new` does not take its weights from a file. On one without
-    a `loss`, in a further output of inference, no gradient comes.
+    `factor` is what the rate is multiplied by; one that is `new` does not take its weights from a file. One that
+    never trains and is not `frozen` leads to a further output of inference, which has no loss.
     """
 
     start: int | None
     factor: float
     new: bool
-    loss: bool
+    frozen: bool
 
     def __str__(self) -> str:
         if self.start is None:
-            return "frozen" if self.loss else "no loss"
+            return "frozen" if self.frozen else "no loss"
         rate = f"rate × {self.factor:g}" if self.factor != 1 else ""
         epoch = f"from epoch {self.start}" if self.start > 1 else ""
         return ", ".join(filter(None, ("new" if self.new else "", epoch, rate))) or "trains"
@@ -31,13 +31,13 @@ class Training(NamedTuple):
 
 def training(graph: Graph) -> dict[str, Training]:
     """How each layer trains, by its path."""
-    trained = graph.trained()
+    first = graph.first_epochs()
     return {
         node.path: Training(
-            start=graph.start(node.path) if node.index in trained else None,
+            start=first.get(node.path),
             factor=graph.factors.get(node.path, 1.0),
             new=graph.transfer is not None and graph.transfer.starts_anew(node.path),
-            loss=node.index in trained,
+            frozen=node.path in graph.frozen and node.path not in graph.starts,
         )
         for node in graph.nodes
     }

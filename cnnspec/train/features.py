@@ -40,5 +40,5 @@ def features_line(graph: Graph, recipe: Recipe, features: Path | bool = True) ->
         return None
     found = feature_cut(graph, recipe)
     if isinstance(found, str):
-        return f"features are computed anew in each epoch: {found}"
+        return f"features are not kept: {found}"
     return f"features of {found.name}, up to which all stays frozen, are computed once"

@@ -59,10 +59,10 @@ def phases(graph: Graph) -> Phases:
     """
     starts: dict[str, int] = {}
     factors: dict[str, float] = {}
-    trained = graph.trained()
+    first = graph.first_epochs()
     for node in graph.nodes:
         if node.params:
-            starts[node.path] = (graph.start(node.path) or _NEVER) if node.index in trained else _NEVER
+            starts[node.path] = first.get(node.path, _NEVER)
             if starts[node.path] != _NEVER:
                 factors[node.path] = graph.factors.get(node.path, 1.0)
         elif node.op.drops:

@@ -73,14 +73,19 @@ def _fold_section(fold: int, folds: int, recipe: Recipe | None) -> Node:
 
 def _check_trains(graph: Graph, report: Report) -> None:
     """A transfer case leaves something to train, in every epoch."""
-    if graph.transfer is None or any(
-        param.trainable for node in graph.nodes if node.path not in graph.frozen for param in node.params.values()
-    ):
+    if graph.transfer is None:
+        return
+    first = graph.first_epochs()
+    begin = {
+        first[node.path]
+        for node in graph.nodes
+        if node.path in first and any(param.trainable for param in node.params.values())
+    }
+    if 1 in begin:
         return
     assert graph.spec.transfer is not None, "a case is of a transfer section"
     case = graph.spec.transfer.cases[graph.transfer.case]
-    late = graph.starts
-    when = f" before epoch {min(late.values())}" if late else ""
+    when = f" before epoch {min(begin)}" if begin else ""
     name = "freeze" if case.section.freeze else "freeze_through"
     help = "let it `replace` the layers that classify, which are never frozen"
     message = f"`{case.name}` leaves nothing to train{when}"

@@ -176,9 +176,9 @@ class _Variances:
         self.first: dict[str, int] = {}
         """By the key, the step from which on it moves, from 0."""
         self.step = 0
-        trained = graph.trained()
+        first = graph.first_epochs()
         for node in graph.nodes:
-            if node.op.kind == "batch_norm" and node.index in trained and (epoch := graph.start(node.path)):
+            if node.op.kind == "batch_norm" and (epoch := first.get(node.path)):
                 shape = node.shape
                 pixels = shape.height * shape.width if isinstance(shape, Maps) else 1
                 count = plan.recipe.batch_size * pixels

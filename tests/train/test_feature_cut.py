@@ -13,7 +13,7 @@ from cnnspec.lower.cut import Cut, find_cut
 from cnnspec.lower.fold import fold
 from cnnspec.train.features import feature_cut, features_line, features_options
 
-ANEW = "features are computed anew in each epoch: "
+NONE = "features are not kept: "
 ZOO = {
     # everything but the new layer, up to what drops at random
     ("resnet18", "small_similar"): "global_avg_pool",
@@ -124,7 +124,7 @@ def test_augmentation_forbids_it(steps, tmp_path):
     kinds = {"flip": "flip", "mixup": "mixup"}.get(steps.split(":")[0] if "}" not in steps else "", "flip, cutout")
     reason = f"the recipe augments the images: {kinds}"
     assert feature_cut(net.graph, net.recipe) == reason
-    assert features_line(net.graph, net.recipe) == ANEW + reason
+    assert features_line(net.graph, net.recipe) == NONE + reason
     assert features_options(net.graph, net.recipe, False) == []
     assert "features" not in net.source("torch").replace("forward_features", "")
 
@@ -141,7 +141,7 @@ def test_a_folder_that_was_named_for_nothing(tmp_path):
     path.write_text(SPEC + "train: {optimizer: {sgd: 0.1}, epochs: 1, batch_size: 8}\n")
     net = cnnspec.load(path)
     assert features_line(net.graph, net.recipe) is None
-    assert features_line(net.graph, net.recipe, tmp_path) == ANEW + "nothing is frozen"
+    assert features_line(net.graph, net.recipe, tmp_path) == NONE + "nothing is frozen"
 
 
 def command(tmp_path, *arguments: str) -> str:
