@@ -192,9 +192,11 @@ class _Printer:
         backward = "(loss * share).backward()"
         backward = f"scaler.scale{backward[:-11]}.backward()" if self.scaled else backward
         if self.accumulates:
+            self.use("steps:synchronised")
             made += ["    sums = []", "    for batch in group:"]
-            made += ["        loss, summed = forward(model, loss_function, batch, device)"]
-            made += [f"        {backward}", "        sums.append(summed)"]
+            made += ["        with synchronised(model, batch is group[-1]):"]
+            made += ["            loss, summed = forward(model, loss_function, batch, device)"]
+            made += [f"            {backward}", "        sums.append(summed)"]
         else:
             made += ["    loss, sums = forward(model, loss_function, batch, device)", f"    {backward}"]
         made += [f"    {line}" for line in self.clip()]

@@ -226,10 +226,14 @@ def test_other_batches_and_wrong_weights_are_said_so(folder):
     assert "wrong.pt has no weights of this network" in error
 
 
-def test_two_processes_have_the_loss_of_one(tmp_path):
-    folder = made(tmp_path, "optimizer: {sgd: 0.05, momentum: 0.9}, epochs: 50, batch_size: 25", PLAIN, images=25)
+ACCUMULATED = "batch_size: 10, gradient_accumulation: 3"  # 10, 10 and 5
+
+
+@pytest.mark.parametrize("size", ["batch_size: 25", pytest.param(ACCUMULATED, marks=pytest.mark.slow)])
+def test_two_processes_have_the_loss_of_one(size, tmp_path):
+    folder = made(tmp_path, f"optimizer: {{sgd: 0.05, momentum: 0.9}}, epochs: 50, {size}", PLAIN, images=25)
     train(folder, run="one")
-    assert train_in_two(folder, "two").count("epoch 1,") == 1
+    assert train_in_two(folder, "two", 3 * len(size)).count("epoch 1,") == 1
     one, two = ([float(row["loss"]) for row in rows(folder, run)] for run in ("one", "two"))
     assert len(one) == 50
     assert one[-1] < one[0] / 2
