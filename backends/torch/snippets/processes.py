@@ -16,8 +16,8 @@ def join(name: str) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         if WORLD > 1 and device.type == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.empty(1, device=device)
-    except (AssertionError, RuntimeError) as error:
+        torch.empty(1, dtype=torch.float64, device=device)  # Apple's GPUs have none
+    except (AssertionError, RuntimeError, TypeError) as error:
         sys.exit(f"error: --device {name}: {str(error).splitlines()[0]}")
     if WORLD > 1:
         dist.init_process_group()
