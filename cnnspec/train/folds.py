@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from shutil import rmtree
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from cnnspec.diagnostics import Report
@@ -56,12 +56,12 @@ class Folds:
     @property
     def mean(self) -> dict[str, float]:
         """The mean of each figure over the folds; empty before there are two."""
-        return _over_folds(self.rows, fmean)
+        return _over_folds(self.rows, statistics.mean)
 
     @property
     def deviation(self) -> dict[str, float]:
         """The standard deviation of each figure as that of a sample, with n − 1."""
-        return _over_folds(self.rows, stdev)
+        return _over_folds(self.rows, statistics.stdev)
 
     @property
     def finished(self) -> bool:
@@ -118,7 +118,7 @@ class Folds:
         whole: dict[str, Any] = {"folds": len(self.runs), "rows": rows}
         lines: list[dict[str, Any]] = [*rows]
         if len(rows) == len(self.runs):
-            whole["mean"], whole["deviation"] = _over_folds(rows, fmean), _over_folds(rows, stdev)
+            whole["mean"], whole["deviation"] = _over_folds(rows, statistics.mean), _over_folds(rows, statistics.stdev)
             lines += [{"fold": what, **whole[what]} for what in ("mean", "deviation")]
         text = StringIO(newline="")
         table = csv.DictWriter(text, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
