@@ -209,11 +209,13 @@ class _Printer:
         return lines(call("model.compile", *items), 4)
 
     def _metrics(self) -> list[str]:
-        prefix = "keras.metrics." + ("" if self.one_hot else "Sparse")
+        sparse = "" if self.one_hot else "Sparse"
+        top_k = f"{sparse}TopK" if self.on["MIXED"] else f"keras.metrics.{sparse}TopKCategoricalAccuracy"
         found = []
         for metric in self.recipe.metrics:
             if isinstance(metric, TopK):
-                found.append(f'{prefix}TopKCategoricalAccuracy({metric.k}, name="{metric.name}")')
+                found.append(f'{top_k}({metric.k}, name="{metric.name}")')
+                self.wanted |= {f"{SNIPPETS}.metrics:{top_k}"} if self.on["MIXED"] else set()
             elif metric.is_number:
                 found.append('"accuracy"')
         return found

@@ -7,7 +7,20 @@ from cnnspec.backends.torch.optimizers import make_optimizer
 from cnnspec.backends.torch.run import key
 from cnnspec.lower.files import render
 from cnnspec.lower.program import Program
-from cnnspec.lower.python import Code, Group, assigned, call, camel, docstring, identifier, lines, literal, quoted
+from cnnspec.lower.python import (
+    WIDTH,
+    Code,
+    Group,
+    assigned,
+    call,
+    camel,
+    docstring,
+    flat,
+    identifier,
+    lines,
+    literal,
+    quoted,
+)
 from cnnspec.spec.recipe.augment import Mixup
 from cnnspec.spec.recipe.model import GlobalNorm, Metric, ParameterNorm, Recipe, TopK
 from cnnspec.spec.recipe.schedule import ReduceOnPlateau
@@ -34,6 +47,7 @@ _IMPORTS = (
     "import math",
     "import time",
     "import torch",
+    "import torch.distributed as dist",
     "from data import Batch",
     "from data import DataError",
     "from data import batches",
@@ -154,12 +168,15 @@ class _Printer:
             )
         if self.mixes and self.numbers:
             made.append("    labels = labels if labels.ndim == 1 else labels.argmax(1)")
-        sums: list[Code] = ["loss.detach().double()"]
+        sums: list[Code] = ["loss.detach()"]
         for metric in self.numbers:
             if isinstance(metric, TopK):
                 sums.append(f"(logits.topk({metric.k}).indices == labels[:, None]).sum()")
             else:
                 sums.append("(logits.argmax(1) == labels).sum()")
+        whole = f"    return loss, torch.stack([{', '.join(map(flat, sums))}])"
+        if len(whole) <= WIDTH:
+            return [*made, whole]
         values = lines(assigned("sums", Group("[", tuple(sums), "]")), 4)
         return [*made, *values, "    return loss, torch.stack(sums)"]
 
@@ -234,6 +251,7 @@ class _Printer:
             "    device: torch.device,",
             ") -> dict[str, float]:",
             '    """Means over the images that can be read, with the network as in inference."""',
+            *self.shared_buffers(),
             "    model.eval()",
             "    sums = torch.zeros(1 + len(FIGURES), dtype=torch.float64, device=device)",
             "    for batch in batches(part, batch_size, rank=RANK, world=WORLD):",
@@ -245,6 +263,13 @@ class _Printer:
             '    names = [f"validation_{name}" for name in FIGURES]',
             "    return dict(zip(names, [each / images for each in found], strict=True))",
         ]
+
+    def shared_buffers(self) -> list[str]:
+        """Statements that give all processes the same running statistics."""
+        if not any(node.op.kind == "batch_norm" for node in self.graph.nodes):
+            return []
+        self.use("processes:share_buffers")
+        return ["    share_buffers(model)"]
 
     def confusion(self) -> list[str]:
         """The function that counts which classes were taken for which."""
@@ -378,7 +403,7 @@ class _Printer:
             cached += ["if cached:", "    data, said = frozen_features(model, data, args, device)"]
             cached += ["    if RANK == 0:", "        print(said)"]
         if not self.phases.unfreeze:
-            begin = ["trained.train()", *freeze]
+            begin = ["trained.train()", *freeze] if self.recipe.validates or self.cut else []
             return {"prepare": freeze, "wrap": [*wrap, wrapped], "cached": cached, "begin": begin}
         self.use("layers:unfreeze")
         again = [*freeze, "unfreeze(model, epoch + 1)", f"{wrapped}  # anew"]
@@ -454,7 +479,8 @@ class _Printer:
                 if kind in self.tables:
                     self.use(f"tables:{function}", own=False)
                     save.append(f'    write_table(args.run / "{file}", {function}(counts, CLASSES))')
-        return [*made, "if RANK == 0:", *("    " + line for line in save)]
+        save = [*made, "if RANK == 0:", *("    " + line for line in save)]
+        return [*save, "if WORLD > 1:", "    dist.destroy_process_group()"]
 
 
 def _mapping(prefix: str, items: dict[str, str]) -> list[str]:

@@ -21,6 +21,7 @@ class Part:
         self.labels = draw.integers(0, 5, count)
         self.images = draw.normal(size=(count, 8, 8, 2)).astype("float32") + self.labels[:, None, None, None] / 2
     def __len__(self): return len(self.labels)
+    def digest(self): return f"{len(self)} images"
 class Data(NamedTuple):
     train: Part
     validation: Part | None

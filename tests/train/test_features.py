@@ -85,7 +85,7 @@ def test_half_precision(backend, precision, tmp_path):
         tmp_path,
         backend,
         "small_different",
-        f"split: 0.2, precision: {precision}, metrics: [accuracy, confusion_matrix]",
+        f"split: 0.2, precision: {precision}, metrics: [accuracy, {{top_k: 2}}, confusion_matrix]",
     )
     train(tmp_path, "kept_run")
     train(tmp_path, "anew", "--no-features")

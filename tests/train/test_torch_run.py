@@ -10,6 +10,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -221,6 +222,7 @@ def test_numbers_below_1_are_wrong_usage(option, here, capsys):
 def test_other_batches_and_wrong_weights_are_said_so(folder):
     _, error = train(folder, "--resume", "--batch-size", "7", status=1, run="whole")
     assert error.startswith("error: ")
+    assert "is of other data or batches: ['120 images " in error
     torch.save({"fc.weight": torch.zeros(3, 3)}, folder / "wrong.pt")
     _, error = train(folder, "--weights", str(folder / "wrong.pt"), status=1, run="wrong")
     assert "wrong.pt has no weights of this network" in error
@@ -238,6 +240,31 @@ def test_two_processes_have_the_loss_of_one(size, tmp_path):
     assert len(one) == 50
     assert one[-1] < one[0] / 2
     assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_a_run_goes_on_with_the_same_images_only(here):
+    """As many images of which two have each other's class, or their place, are others."""
+    folder = made(here, "optimizer: {sgd: 0.1}, epochs: 1, batch_size: 10", PLAIN, images=30)
+    train_here(folder)
+    with np.load(folder / "data.npz") as file:
+        images, labels = file["x_train"], file["y_train"]
+    i, j = 0, int(np.flatnonzero(labels != labels[0])[0])
+    for swapped in (labels, images):
+        swapped[[i, j]] = swapped[[j, i]]
+        np.savez(folder / "data.npz", x_train=images, y_train=labels)
+        with pytest.raises(SystemExit, match="is of other data"):
+            train_here(folder, "--resume", "--epochs", "2")
+
+
+def test_two_processes_validate_what_is_kept(here):
+    """Running statistics, of which each process has its own while it trains."""
+    folder = made(here, "optimizer: {sgd: 0.05}, epochs: 2, batch_size: 9, split: 0.2", ALL, images=45)
+    train_in_two(folder, "two", 11)
+    code = SimpleNamespace(**runpy.run_path(str(folder / "train.py"), run_name="train"))
+    model, validation = code.Tiny(), code.load_data(None).validation
+    code.load_weights(model, folder / "two/final.pt")
+    found = code.evaluate(model, torch.nn.CrossEntropyLoss(reduction="sum"), validation, 9, torch.device("cpu"))
+    assert float(rows(folder, "two")[-1]["validation_loss"]) == pytest.approx(found["validation_loss"], rel=1e-6)
 
 
 @pytest.mark.slow

@@ -152,7 +152,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
         network = compiled(network, model.loss[0])
     if WATCHES:
         watchers = make_watchers()
-    folder, size = args.run / "checkpoints", [len(data.train), args.batch_size]
+    folder, size = args.run / "checkpoints", [data.train.digest(), args.batch_size]
     folder.mkdir(parents=True, exist_ok=True)
     at = SimpleNamespace(size=size, step=0, seconds=0.0, sums=Counter(), rows=[])
     if any(folder.glob("step-*")):
@@ -200,7 +200,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             source = batches(data.train, args.batch_size, epoch=epoch, start=start)
             source = groups_of(source, ACCUMULATION)
         bar = {"total": steps, "initial": done, "leave": False, "disable": None}
-        for batch in tqdm(source, f"epoch {epoch + 1}", **bar):
+        for batch in tqdm(source, f"epoch {epoch + 1}/{args.epochs}", **bar):
             if PLATEAU:
                 rate = rates[at.step] * watchers["plateau"].scale
                 model.optimizer.learning_rate = rate

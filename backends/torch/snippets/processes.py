@@ -5,6 +5,7 @@ import sys
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 RANK = int(os.environ.get("RANK", "0"))  # torchrun sets these
 WORLD = int(os.environ.get("WORLD_SIZE", "1"))
@@ -22,6 +23,13 @@ def join(name: str) -> torch.device:
     if WORLD > 1:
         dist.init_process_group()
     return device
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give a model the first process's running statistics, which are those kept."""
+    if WORLD > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def add_up(numbers: torch.Tensor) -> torch.Tensor:

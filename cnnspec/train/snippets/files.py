@@ -2,6 +2,7 @@
 
 import os
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -70,6 +71,10 @@ class Files(Part):
 
     def name(self, index: int) -> str:
         return self.files[index]
+
+    def checksum(self) -> int:
+        names = "/".join(map(os.path.basename, self.files))  # wherever they lie
+        return zlib.crc32(names.encode(errors="surrogateescape"))
 
     def sizes(self) -> dict[tuple[int, int], int]:
         found, first = np.unique(self.heights_and_widths, axis=0, return_index=True)

@@ -1,5 +1,6 @@
 """What data consist of: images, read when they are asked for, and their classes."""
 
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,6 +41,15 @@ class Part:
         """Every (height, width) that there is, and the first image that has it."""
         raise NotImplementedError
 
+    def digest(self) -> str:
+        """How many images there are, and a checksum that tells them from others."""
+        labels = np.ascontiguousarray(self.labels)
+        return f"{len(self)} images {zlib.crc32(labels, self.checksum()):08x}"
+
+    def checksum(self) -> int:
+        """Of the images in their order, without their classes."""
+        raise NotImplementedError
+
 
 class Data(NamedTuple):
     """Images to train on, to validate on and to test on."""
@@ -66,3 +76,6 @@ class Arrays(Part):
 
     def sizes(self) -> dict[tuple[int, int], int]:
         return {self.images.shape[1:3]: 0}
+
+    def checksum(self) -> int:
+        return zlib.crc32(np.ascontiguousarray(self.images))
