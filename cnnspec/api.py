@@ -374,10 +374,12 @@ def check(spec: str | PathLike[str]) -> list[Diagnostic]:
 
 
 def _check(spec: str, report: Report) -> None:
-    loaded = load_spec(spec, {}, report, whole=True)
+    transfer = Report()  # whose mistakes leave the network as it is, and more to be found
+    loaded = load_spec(spec, {}, report, transfer=transfer)
     graph = build_graph(loaded, report) if loaded else None
     if loaded and graph:
-        check_cases(loaded, graph, report)
+        check_cases(loaded, graph, transfer)
+    report.extend(transfer.diagnostics)
     if loaded and (recipe := loaded.read_recipe(report)) and graph:
         from cnnspec.graph.recipe import check_recipe  # imports all of a recipe's models
 

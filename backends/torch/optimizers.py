@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
+from cnnspec.graph import Graph
 from cnnspec.lower.python import Code, assigned, call, lines, literal, named, returned
 from cnnspec.spec.recipe.model import Recipe
 from cnnspec.spec.recipe.optimizer import (
@@ -25,8 +26,8 @@ _SNIPPETS = "cnnspec.backends.torch.snippets"
 _HEAD = "def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:"
 
 
-def make_optimizer(recipe: Recipe, factors: bool = False, late: bool = False) -> Function:
-    """The text of `make_optimizer(model)`, which uses a constant `LEARNING_RATE`.
+def make_optimizer(graph: Graph, recipe: Recipe, factors: bool = False, late: bool = False) -> Function:
+    """The text of `make_optimizer(model)` for a network, which uses a constant `LEARNING_RATE`.
 
     With `factors`, parameters are parted by what their rates are multiplied by; with `late`, some train later.
     """
@@ -37,9 +38,10 @@ def make_optimizer(recipe: Recipe, factors: bool = False, late: bool = False) ->
     key = "decay" if beside else "weight_decay"
     text = [_HEAD]
     parameters: Code = "model.parameters()"
-    if decay and optimizer.exclude:
+    exclude = _excluded(graph, optimizer.exclude)
+    if decay and exclude:
         text.append('    """The optimiser; what no decay touches is a group of its own."""')
-        text += _groups(optimizer.exclude)
+        text += _groups(graph, exclude)
         decayed = f'{{"params": decayed, "{key}": {literal(decay)}}}'
         rest = '{"params": rest, "decay": 0.0}' if beside else '{"params": rest}'
         text += ["    groups: list[dict[str, Any]] = [", f"        {decayed},", f"        {rest},", "    ]"]
@@ -67,17 +69,36 @@ def make_optimizer(recipe: Recipe, factors: bool = False, late: bool = False) ->
     return Function("\n".join(text), (f"{_SNIPPETS}.steps:decay_weights", *wanted))
 
 
-def _groups(exclude: Sequence[str]) -> list[str]:
+def _normed(graph: Graph) -> bool:
+    """Whether a network has norms with parameters."""
+    return any(node.op.role == "norm" and node.params for node in graph.nodes)
+
+
+def _excluded(graph: Graph, exclude: Collection[str]) -> set[str]:
+    """What no decay touches, of that which a network has."""
+    others = [node for node in graph.nodes if node.op.role != "norm"]
+    has = {
+        "norm": _normed(graph),
+        "bias": any("bias" in node.params for node in others),
+        "prelu": any(node.op.kind == "prelu" for node in others),
+    }
+    return {kind for kind in exclude if has[kind]}
+
+
+def _groups(graph: Graph, exclude: Collection[str]) -> list[str]:
     """Statements that fill the lists `decayed` and `rest`."""
     tests = []
+    normed = _normed(graph)
     if "norm" in exclude:
         tests += ["norm", *(['name == "bias"'] if "bias" in exclude else [])]
-    elif "bias" in exclude:
+    elif "bias" in exclude and normed:
         tests.append('(name == "bias" and not norm)' if "prelu" in exclude else 'name == "bias" and not norm')
+    elif "bias" in exclude:
+        tests.append('name == "bias"')
     if "prelu" in exclude:
         tests.append("isinstance(module, nn.PReLU)")
     name = "name" if "bias" in exclude else "_"
-    norm = [f"        norm = isinstance(module, {_NORMS})"] if {"norm", "bias"} & set(exclude) else []
+    norm = [f"        norm = isinstance(module, {_NORMS})"] if normed and {"norm", "bias"} & set(exclude) else []
     return [
         "    decayed: list[nn.Parameter] = []",
         "    rest: list[nn.Parameter] = []",

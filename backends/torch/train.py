@@ -99,7 +99,7 @@ class _Printer:
         """The whole file."""
         recipe = self.recipe
         rates = learning_rates(recipe)
-        optimizer = make_optimizer(recipe, bool(self.phases.factors), bool(self.phases.unfreeze))
+        optimizer = make_optimizer(self.graph, recipe, bool(self.phases.factors), bool(self.phases.unfreeze))
         first = init_weights(self.graph, recipe.initializers)
         self.wanted += [*rates.wanted, *optimizer.wanted, *first.wanted]
         functions = [rates.text, first.text, optimizer.text]

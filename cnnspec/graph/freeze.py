@@ -41,14 +41,18 @@ def apply_case(graph: Graph, case: Case, report: Report) -> Treatment:
 def _apply(graph: Graph, case: Case, report: Report) -> Treatment:
     section = case.section
     paths = Paths(graph.nodes)
+    anew = paths.below(starting_anew(case))
     frozen: set[str] = set()
     for pattern in section.freeze:
-        frozen |= _matches(paths, case, pattern, report)
+        if (found := _matches(paths, case, pattern, report)) and found <= anew:
+            message = f"`{pattern[:60]}` starts anew, and what does is never frozen"
+            report.add("no-effect", message, written(case.node.get("freeze"), pattern))
+        frozen |= found
     if section.freeze_through:
         through = _matches(paths, case, section.freeze_through, report)
         last = max((node.index for node in graph.nodes if node.path in through), default=-1)
         frozen |= {node.path for node in graph.nodes if node.index <= last}
-    frozen -= paths.below(starting_anew(case))
+    frozen -= anew
     starts: dict[str, int] = {}
     for epoch, patterns in section.unfreeze.items():
         for pattern in patterns:

@@ -45,10 +45,12 @@ if TYPE_CHECKING:
     from cnnspec.spec.transfer import Transfer
 
 
-def load_spec(reference: str, overrides: Dict[str, Any], report: Report, *, whole: bool = False) -> Spec | None:
+def load_spec(
+    reference: str, overrides: Dict[str, Any], report: Report, *, transfer: Report | None = None
+) -> Spec | None:
     """The spec at a path or of the zoo, with parameters set to `overrides` (text as on the command line, or values).
 
-    A transfer section is read when it is asked for, or now if the `whole` file is to be checked.
+    A transfer section is read when it is asked for, or now if there is a report for what is wrong with it.
 
     Returns None where `report` got an error that leaves nothing to expand; other errors leave a spec that can still be
     expanded to find more.
@@ -62,10 +64,10 @@ def load_spec(reference: str, overrides: Dict[str, Any], report: Report, *, whol
         return None
     if root.get("extends") and len(files) == 1:  # what it extends was not found
         own = Report()
-        _Loader(root, own, files, partial=True).spec(overrides, whole)
+        _Loader(root, own, files, partial=True).spec(overrides, own if transfer else None)
         report.extend(d for d in own.diagnostics if d.slug in _SURE)
         return None
-    return _Loader(root, report, files).spec(overrides, whole)
+    return _Loader(root, report, files).spec(overrides, transfer)
 
 
 def _shown(path: Path, reference: str) -> str:
@@ -80,7 +82,7 @@ class _Loader(ParameterReader):
         self.partial = partial
         self.set_channels = False
 
-    def spec(self, overrides: Dict[str, Any], whole: bool) -> Spec | None:
+    def spec(self, overrides: Dict[str, Any], transfer: Report | None) -> Spec | None:
         root, report = self.root, self.report
         self._header()
         self.set_channels = "input.channels" in overrides
@@ -131,8 +133,8 @@ class _Loader(ParameterReader):
             files=self.files,
         )
         self._sections(spec, known_input=size is not None)
-        if whole:
-            spec.read_transfer(report)
+        if transfer:
+            spec.read_transfer(transfer)
         return spec if size and layers is not None and not recursive(blocks, report) else None
 
     def _header(self) -> None:

@@ -38,12 +38,13 @@ class Transfer:
 
 
 def read_transfer(section: TransferSection, node: Mapping, parser: Parser) -> Transfer:
-    """Read the layers inside a validated section."""
+    """Read the layers inside a validated section. A case in whose layers something is wrong is left out."""
     scope = parser.globals | {"in_channels"}
     cases: dict[str, Case] = {}
     for name, case in section.cases.items():
         case_node = _below(node, "cases", name)
         _check_epochs(case, case_node, parser.report)
+        before = len(parser.report.diagnostics)
         replace: dict[str, Body] = {}
         anew: list[str] = []
         if isinstance(case.replace, dict):
@@ -65,7 +66,8 @@ def read_transfer(section: TransferSection, node: Mapping, parser: Parser) -> Tr
                 case.features.layers, scope, named=True, inside="`features`", owner=below.key("layers").span
             )
             features = source, body
-        cases[name] = Case(name, case, case_node, replace, anew, features)
+        if len(parser.report.diagnostics) == before:
+            cases[name] = Case(name, case, case_node, replace, anew, features)
     return Transfer(section, node, cases)
 
 

@@ -104,7 +104,8 @@ def _figures(rows: list[Row]) -> str:
     last = rows[-1]
     shown = [f"{name} {value:.4g}" for name, value in last.items() if name not in ("epoch", "seconds", "learning_rate")]
     seconds = sum(row.get("seconds", 0.0) for row in rows)
-    return f"{len(rows)} epochs in {seconds:,.0f} s: {', '.join(shown)}"
+    epochs = "1 epoch" if len(rows) == 1 else f"{len(rows)} epochs"
+    return f"{epochs} in {seconds:,.0f} s: {', '.join(shown)}"
 
 
 _TABLES = {

@@ -55,6 +55,13 @@ def test_folders(tmp_path):
     assert found.tolist() == [3, 0]
 
 
+def test_a_class_without_images_is_said_so(tmp_path, capsys):
+    write_folders(tmp_path, {"cat": 1, "dog": 1})
+    (tmp_path / "__MACOSX").mkdir()
+    assert len(folder_part(tmp_path, folder_classes(tmp_path), 3, True)) == 2
+    assert capsys.readouterr().err == f"warning: {tmp_path}/__MACOSX has no images\n"
+
+
 def test_a_folder_that_no_output_is_for(tmp_path):
     write_folders(tmp_path, {"cat": 1, "yak": 1})
     with pytest.raises(DataError, match=r"/yak: the network has no output for the class yak, only for cat, dog"):

@@ -188,7 +188,7 @@ def test_it_is_said_where_everything_is(plain, capfd):
     out = capfd.readouterr().out
     for name in ("final.safetensors", "model.onnx", "examples", "confusion.png", "events"):
         assert f"here/{name}" in out
-    assert "1 epochs in" in out
+    assert "1 epoch in" in out
     assert "test: accuracy" in out
     # a run's folder is never written over, and the spec inside is one to train
     before = (plain / "here" / "train.py").read_bytes()

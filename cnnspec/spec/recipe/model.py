@@ -158,9 +158,9 @@ class EarlyStop(Section):
 class Checkpoints(Section):
     """What is kept on disk: the state of training after every `every` epochs, and after the last.
 
-    `steps` has it kept after so many steps as well, counted from the start of training. `keep` is how many of
-    these stay, the newest ones, or `all`; with one alone, a damaged file is the end. `best` names a monitor:
-    the weights of its best epoch are kept as well.
+    `steps` has it kept after so many steps as well, counted from the start of training; with Keras not just
+    before an epoch's last step. `keep` is how many of these stay, the newest ones, or `all`; with one alone, a
+    damaged file is the end. `best` names a monitor: the weights of its best epoch are kept as well.
     """
 
     main = "every"

@@ -25,7 +25,7 @@ def check_last(images: int, batch_size: int, world: int, least: int) -> None:
     last = images % batch_size or batch_size
     if last // world < least:
         shared = f" for {world} processes" if world > 1 else ""
-        message = f"{last} images are left for an epoch's last batch{shared}"
+        message = f"an epoch's last batch has {last} of the images{shared}"
         raise DataError(f"{message}, too few for batch norms: change the batch size")
 
 

@@ -1,6 +1,7 @@
 """Folders with one folder of images for each class in them."""
 
 import os
+import sys
 from pathlib import Path
 
 from cnnspec.train.snippets.files import Files, image_files
@@ -36,6 +37,8 @@ def folder_part(
             for file in inside
             if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith(".")
         ]
+        if not found:
+            print(f"warning: {folder / name} has no images", file=sys.stderr)
         files += sorted(found)
         labels += [classes.index(name)] * len(found)
     if not files:
