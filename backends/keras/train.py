@@ -20,7 +20,7 @@ from cnnspec.train.collect import collect, read, unsettled
 from cnnspec.train.data_file import least_share
 from cnnspec.train.features import feature_cut
 from cnnspec.train.head import head, imported
-from cnnspec.train.phases import phases
+from cnnspec.train.phases import phases, unlearnt
 from cnnspec.train.rates import learning_rates
 from cnnspec.train.specialise import specialise
 
@@ -252,6 +252,7 @@ class _Printer:
             "    if args.weights:",
             "        load_weights(model, args.weights)",
             *(["    else:", "        init_weights(model)"] if initial else []),
+            *("    " + line for line in unlearnt(self.program.graph)),
             *self._loss(),
             *(
                 lines(assigned("model", call("compiled", "model", "loss", self.optimizer.call)), 4)

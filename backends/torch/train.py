@@ -27,7 +27,7 @@ from cnnspec.spec.recipe.schedule import ReduceOnPlateau
 from cnnspec.train.collect import collect, unsettled
 from cnnspec.train.features import feature_cut
 from cnnspec.train.head import head, imported
-from cnnspec.train.phases import phases
+from cnnspec.train.phases import phases, unlearnt
 from cnnspec.train.rates import learning_rates
 from cnnspec.train.specialise import specialise
 
@@ -396,6 +396,7 @@ class _Printer:
         freeze = ["freeze(model)"] if self.phases.frozen else []
         self.wanted += [f"{_OWN}.layers:freeze"] if freeze else []
         cached = []
+        prepare = [*unlearnt(self.graph), *freeze]
         wrap = ["cached = not args.no_features", "head = Head(model, cached)"] if self.cut else []
         if self.cut:
             self.use("features:Head", "features:frozen_features")
@@ -404,11 +405,11 @@ class _Printer:
             cached += ["    if RANK == 0:", "        print(said)"]
         if not self.phases.unfreeze:
             begin = ["trained.train()", *freeze] if self.recipe.validates or self.cut else []
-            return {"prepare": freeze, "wrap": [*wrap, wrapped], "cached": cached, "begin": begin}
+            return {"prepare": prepare, "wrap": [*wrap, wrapped], "cached": cached, "begin": begin}
         self.use("layers:unfreeze")
         again = [*freeze, "unfreeze(model, epoch + 1)", f"{wrapped}  # anew"]
         begin = [f"{run}.train()", *again]
-        return {"prepare": [], "wrap": wrap, "cached": cached, "begin": begin}
+        return {"prepare": unlearnt(self.graph), "wrap": wrap, "cached": cached, "begin": begin}
 
     def start(self) -> str:
         return f"done * {self.recipe.gradient_accumulation}" if self.accumulates else "done"

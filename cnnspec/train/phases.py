@@ -52,6 +52,19 @@ def _spread(code: Code, indent: int = 0, suffix: str = "") -> list[str]:
     return [pad + code.open, *items, pad + code.close + suffix]
 
 
+def needs_weights(graph: Graph) -> bool:
+    """Whether a transfer case freezes layers that know nothing with drawn weights."""
+    return any(node.params for node in graph.nodes if node.path in graph.frozen)
+
+
+def unlearnt(graph: Graph) -> list[str]:
+    """Statements of generated code that warn where training starts from weights that know nothing."""
+    if not needs_weights(graph):
+        return []
+    said = 'print("warning: what is frozen has no weights but drawn ones", file=sys.stderr)'
+    return ["if not args.weights and not args.resume:", f"    {said}"]
+
+
 def phases(graph: Graph) -> Phases:
     """How a transfer case trains a network. Layers that drop values do so whatever is frozen around them.
 

@@ -17,6 +17,7 @@ from cnnspec.lower.backend import backend as find_backend
 from cnnspec.lower.backend import code_backend
 from cnnspec.train.environment import environment
 from cnnspec.train.generate import build_files, check_imports, initial_name
+from cnnspec.train.phases import needs_weights
 from cnnspec.train.settle import settled_files
 from cnnspec.train.start import start_weights
 from cnnspec.weights.finite import warn_of_odd
@@ -88,7 +89,8 @@ def make_plan(
     if weights:
         warn_of_odd(first)
     graph, notes = suited(graph, first.origin, labels=False)  # labels are those of the data
-    for message in (*(note.message for note in (*first.warnings, *notes)), *_never(graph, recipe)):
+    said = [note.message for note in (*first.warnings, *notes)]
+    for message in (*said, *_never(graph, recipe), *([] if weights else _unlearnt(graph))):
         print(f"warning: {message}", file=sys.stderr)
     record = {
         "name": graph.name,
@@ -107,6 +109,13 @@ def _never(graph: Graph, recipe: Recipe) -> list[str]:
     late = sorted({epoch for epoch in graph.starts.values() if epoch > recipe.epochs})
     ends = f"training ends after {recipe.epochs}"
     return [f"layers that would start to train in epoch {epoch} never do: {ends}" for epoch in late]
+
+
+def _unlearnt(graph: Graph) -> list[str]:
+    """What is said of weights that are drawn, and then kept as they are."""
+    if not needs_weights(graph):
+        return []
+    return ["what is frozen has drawn weights, which know nothing: `--weights` names those to start from"]
 
 
 def json_bytes(value: Any) -> bytes:

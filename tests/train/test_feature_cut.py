@@ -144,10 +144,10 @@ def test_a_folder_that_was_named_for_nothing(tmp_path):
     assert features_line(net.graph, net.recipe, tmp_path) == NONE + "nothing is frozen"
 
 
-def command(tmp_path, *arguments: str) -> str:
+def command(tmp_path, *arguments: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([sys.executable, "-m", "cnnspec", *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def command(tmp_path, *arguments: str) -> str:
 )
 def test_build_says_it(case, line, tmp_path):
     (tmp_path / "net.yaml").write_text(SPEC + "train: {optimizer: {sgd: 0.1}, epochs: 1, batch_size: 8}\n")
-    out = command(tmp_path, "build", "net.yaml", "--transfer", case, "--backend", "torch", "-o", "made")
+    out = command(tmp_path, "build", "net.yaml", "--transfer", case, "--backend", "torch", "-o", "made").stdout
     said = [text for text in out.splitlines() if "features" in text]
     assert said == ([line] if line else [])
 
@@ -173,7 +173,9 @@ def test_train_says_it_and_takes_options(tmp_path):
     )
     (tmp_path / "net.yaml").write_text(spec + recipe)
     train = ("train", "net.yaml", "--transfer", "small_similar", "--device", "cpu", "-o", "run", "--features", "kept")
-    out = command(tmp_path, *train)
+    done = command(tmp_path, *train)
+    out = done.stdout
+    assert "warning: what is frozen has drawn weights, which know nothing" in done.stderr
     assert "features of block2, up to which all stays frozen, are computed once\n" in out
     assert "features of block2: 2,500 images, 1.3 MB in kept\n" in out
     assert len(list((tmp_path / "kept").iterdir())) == 1

@@ -99,6 +99,7 @@ def test_a_run_by_the_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     never = "layers that would start to train in epoch 4 never do: training ends after 2"
     assert done.stderr.splitlines().count(f"warning: {never}") == 1
+    assert "drawn" not in done.stderr
     after = dict(net.load_weights(tmp_path / "run" / "final.safetensors"))
     assert changed(dict(start), after) == moving(net.graph, 2)
 

@@ -43,7 +43,7 @@ class Part:
 
     def digest(self) -> str:
         """How many images there are, and a checksum that tells them from others."""
-        labels = np.ascontiguousarray(self.labels)
+        labels = np.ascontiguousarray(self.labels).data
         return f"{len(self)} images {zlib.crc32(labels, self.checksum()):08x}"
 
     def checksum(self) -> int:
@@ -78,4 +78,4 @@ class Arrays(Part):
         return {self.images.shape[1:3]: 0}
 
     def checksum(self) -> int:
-        return zlib.crc32(np.ascontiguousarray(self.images))
+        return zlib.crc32(np.ascontiguousarray(self.images).data)
