@@ -96,6 +96,7 @@ CATALOG: dict[str, Entry] = {
     "unmatched-path": _error("A path or pattern that no layer has."),
     "no-effect": _error("What a transfer case says of a layer changes nothing."),
     "label-count": _error("The number of labels is not the number of outputs, or of the two classes of one sigmoid."),
+    "class-count": _warning("The network ends in another number of values than its parameter `classes` says."),
     # weights
     "no-file": _error("There is no file at a path that was given."),
     "bad-weight-file": _error("A weight file is corrupt or cut short, or of another format or version."),

@@ -20,6 +20,7 @@ def build_graph(spec: Spec, report: Report, transfer: str = "") -> Graph | None:
     graph = expand(spec, report)
     if graph:
         _check_labels(graph, report)
+        _check_classes(graph, report)
     return graph
 
 
@@ -65,20 +66,20 @@ def _some(names: list[str]) -> str:
 
 
 def _with_case(spec: Spec, report: Report, name: str) -> Graph | None:
-    transfer = spec.read_transfer(report)
+    read, own = Report(), Report()
+    transfer = spec.read_transfer(read)
     cases = transfer.cases if transfer else {}
-    if report.failed and name not in cases:
-        return None
-    if name not in cases:
+    graph = None
+    if name in cases:
+        plain = expand(spec, report)
+        graph = _apply(spec, cases[name], own, plain) if plain else None
+        _tell(own, spec, report)
+    elif not read.failed:
         source = Source("--transfer", name)
         message = f"`{spec.name}` has no transfer case `{name[:60]}`"
         report.add("unknown-case", message, Span(source, 0, len(name)), help=did_you_mean(name, cases))
-        return None
-    plain = expand(spec, report)
-    own = Report()
-    graph = _apply(spec, cases[name], own, plain) if plain else None
-    _tell(own, spec, report)
-    return graph
+    report.extend(read.diagnostics)
+    return None if report.failed else graph
 
 
 def _apply(spec: Spec, case: Case, report: Report, plain: Graph) -> Graph | None:
@@ -97,6 +98,7 @@ def _apply(spec: Spec, case: Case, report: Report, plain: Graph) -> Graph | None
         return None
     graph.frozen, graph.starts, graph.factors = treatment
     graph.transfer = Transferred(case.name, plain, starting_anew(case))
+    _check_classes(graph, report)
     return graph
 
 
@@ -142,3 +144,20 @@ def _check_labels(graph: Graph, report: Report) -> None:
             f"{len(labels)} labels for {main.shape.channels} outputs",
             locate(graph.spec.root, ["labels"]),
         )
+
+
+def _check_classes(graph: Graph, report: Report) -> None:
+    """Where a parameter counts the classes, the main output has a value for each, or one for two of them."""
+    node = graph.outputs[0].node
+    classes, found = graph.spec.params.get("classes"), node.shape.channels
+    if not isinstance(classes, int) or not isinstance(node.shape, Vector) or found in (classes, classes == 2):
+        return
+    while not node.params and len(node.inputs) == 1 and node.inputs[0].shape.channels == found:
+        (node,) = node.inputs  # which has as many values: what comes behind it only passes them on
+    report.add(
+        "class-count",
+        f"the network ends in {found} value{'s' * (found > 1)}, and `classes` is {classes}",
+        node.span or locate(graph.spec.root, ["params", "classes"]),
+        help="`$classes` stands for the number, and `--set classes=N` or `params` changes it",
+        path=node.path,
+    )

@@ -9,14 +9,12 @@ from typing import Any, NamedTuple
 
 from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
-from cnnspec.weights.check import check_shapes, expected_keys, listed, replaced_keys
+from cnnspec.weights.check import SPEC, TRANSFER, check_shapes, expected_keys, listed, replaced_keys
 from cnnspec.weights.contract import contract
 from cnnspec.weights.files import FLOATS, VERSION, FileWeights, file_span, open_file, prefixed, write_file
 from cnnspec.weights.finite import report_odd
 from cnnspec.weights.mapping import Over, Weights, as_weights
 
-TRANSFER = "transfer"
-"""Which of a file's metadata names the transfer case that its network is under."""
 FOREIGN = ("torchvision", "keras")
 """Whose files can be converted."""
 
@@ -63,7 +61,7 @@ def load(
             weights.origin["from"] = origin
         elif _NAME.fullmatch(path.name):  # which says that they were published
             weights.origin["from"] = f"{place.format}:./{path.name}"
-        original = graph.transfer is not None
+        original = True
         span = file_span(place.path)
         fits = check_shapes(
             weights.shapes, graph, report, f"`{place.path}`", span, training=training, original=original
@@ -71,8 +69,8 @@ def load(
         found = weights if fits else None
     else:
         file = _load_canonical(place.path, graph, report, training)
-        found, original = file, file is not None and _is_original(graph, file)
-    if found is None or not original:
+        found, original = file, file is not None and TRANSFER not in file.metadata
+    if found is None or graph.transfer is None or not original:
         return found
     anew = replaced_keys(graph)
     keys = [key for key in expected_keys(graph, found, training=training) if key in found or key in anew]
@@ -97,11 +95,6 @@ def _published(place: Place, graph: Graph, report: Report) -> tuple[Path, str] |
     return (file, entry.reference) if entry and file else None
 
 
-def _is_original(graph: Graph, file: FileWeights) -> bool:
-    """Whether a file holds the network as it was before the transfer of `graph`: unless it says that it does not."""
-    return graph.transfer is not None and TRANSFER not in file.metadata
-
-
 def _load_canonical(path: Path, graph: Graph, report: Report, training: bool) -> FileWeights | None:
     file = open_file(path, report)
     if file is None:
@@ -112,8 +105,10 @@ def _load_canonical(path: Path, graph: Graph, report: Report, training: bool) ->
         message = f"`{path}` has the layout {version[:60]} of weights, this cnnspec reads {VERSION}"
         report.add("bad-weight-file", message, span)
         return None
-    original = _is_original(graph, file)
-    fits = check_shapes(file.shapes, graph, report, f"`{path}`", span, training=training, original=original)
+    original = TRANSFER not in file.metadata
+    fits = check_shapes(
+        file.shapes, graph, report, f"`{path}`", span, training=training, original=original, stated=file.metadata
+    )
     gone = replaced_keys(graph, file) if original else frozenset[str]()
     kept = file.only(key for key in file if key not in gone)
     if not (_check_types(kept, report) and fits):
@@ -152,5 +147,5 @@ def save(place: Place, weights: Mapping[str, Any], graph: Graph, report: Report)
         return
     keys = [key for key in contract(graph) if key in given]
     case = {TRANSFER: graph.transfer.case} if graph.transfer else {}
-    odd = write_file(place.path, given, keys, {"spec": graph.name, **case, **given.origin})
+    odd = write_file(place.path, given, keys, {SPEC: graph.name, **case, **given.origin})
     report_odd(odd, f"`{place.path}`", span, report)

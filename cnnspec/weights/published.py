@@ -26,7 +26,7 @@ from cnnspec.spec.locate import zoo_folder
 from cnnspec.spec.problems import report_invalid
 from cnnspec.spec.sections import PreprocessSection
 from cnnspec.spec.tagged import Strict
-from cnnspec.weights.check import listed, replaced_keys
+from cnnspec.weights.check import listed, replaced_keys, way_out
 from cnnspec.weights.contract import contract
 
 PUBLISHERS = ("torchvision", "keras")
@@ -224,7 +224,9 @@ def find(publisher: str, name: str, graph: Graph, report: Report) -> Published |
         message = f"`{text}` is for `{found.spec.stem}` as it stands, and {count} differ{'s' * (len(other) == 1)} here"
         if all(key.startswith(_lacking(found)) for key in other):
             message = f"`{text}` has no values for {count}"
-        report.add("published-mismatch", f"{message}: {listed(other)}", span, help=_way_out(found, graph))
+        help = way_out(graph, lambda under: not _differences(found, under))
+        help = help or "only a transfer case that replaces these layers can take them"
+        report.add("published-mismatch", f"{message}: {listed(other)}", span, help=help)
     return None if report.failed else found
 
 
@@ -248,22 +250,6 @@ def _differences(entry: Published, graph: Graph) -> list[str]:
 def _lacking(entry: Published) -> tuple[str, ...]:
     """What the keys begin with for which a file has no values."""
     return tuple(f"{path}." for path in entry.without)
-
-
-def _way_out(entry: Published, graph: Graph) -> str:
-    """Transfer cases under which all that differs starts anew."""
-    if graph.transfer:
-        anew = ", ".join(f"`{path}`" for path in graph.transfer.anew[:3])
-        return f"under `{graph.transfer.case}` only what starts anew may differ: {anew}"
-    transfer = graph.spec.read_transfer(Report())
-    cases = []
-    for case in transfer.cases if transfer else ():
-        under = build_graph(graph.spec, Report(), case)
-        if under and not _differences(entry, under):
-            cases.append(f"`--transfer {case}`")
-    if cases:
-        return f"take them under a transfer case, where these start anew: {', '.join(cases)}"
-    return "only a transfer case that replaces these layers can take them"
 
 
 def _known(spec: Spec, origin: Dict[str, str]) -> Published | None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cnnspec.train.snippets import features as snippets
-from cnnspec.train.snippets.features import Features, Numbered, hash_arrays, hash_files, is_intact, keep
+from cnnspec.train.snippets.features import Features, Numbered, hash_arrays, hash_files, is_intact, keep, locked
 from cnnspec.train.snippets.files import Files
 from cnnspec.train.snippets.parts import Arrays, DataError
 
@@ -133,6 +133,14 @@ def test_killed_in_the_middle(tmp_path):
     keep(tmp_path / "f.npy", 50, [(rows, np.arange(50))], lambda rows: rows)
     assert (Features(tmp_path / "f.npy", np.zeros(50), True).rows == rows).all()
     assert [path.name for path in tmp_path.glob("*.npy")] == ["f.npy"]
+
+
+def test_what_others_left_is_removed(tmp_path):
+    """And not what another process is writing."""
+    (tmp_path / ".part-left.npy").write_bytes(b"some rows")
+    with locked(tmp_path / ".part-busy.npy"):
+        keep(tmp_path / "f.npy", 10, batches(), double)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".part-busy.npy", "f.npy"]
 
 
 def test_several_at_once(tmp_path):

@@ -135,6 +135,7 @@ def whole_or_none(path: Path) -> Iterator[IO[bytes] | None]:
     part = path.with_name(f".part-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path.parent)
         with locked(part) as file:
             if is_intact(path):
                 part.unlink()
@@ -167,6 +168,17 @@ def locked(path: Path) -> Iterator[IO[bytes]]:
             if is_at(path, file):  # else it was another's, and has its name by now
                 yield file
                 return
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes that were killed left: parts that nobody has."""
+    with suppress(ImportError):
+        import fcntl
+
+        for part in folder.glob(".part-*"):
+            with suppress(OSError), part.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink()
 
 
 def is_at(path: Path, file: IO[bytes]) -> bool:
