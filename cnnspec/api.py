@@ -59,14 +59,17 @@ class Net:
 
     @property
     def recipe(self) -> Recipe | None:
-        """The training recipe, if the spec has one. Raises `SpecError` with every mistake in it."""
+        """The training recipe, if the spec has one. Raises `SpecError` with every mistake in it.
+
+        A network of the zoo has `fine_tune` under a transfer case.
+        """
         return self._recipe()
 
     def _recipe(self, reference: str = "") -> Recipe | None:
-        from cnnspec.graph.recipe import check_recipe
+        from cnnspec.graph.recipe import check_recipe, usual_recipe
 
         report = Report()
-        recipe = self.spec.read_recipe(report, reference)
+        recipe = self.spec.read_recipe(report, reference or usual_recipe(self.graph))
         if recipe and not check_recipe(recipe, self.graph, report, whole=not self.case):
             recipe = None
         report.raise_errors()
@@ -132,12 +135,12 @@ class Net:
         name, write = first_weights(graph, backend, chosen, given)
         return write_files(target, {**build_files(graph, backend, chosen), name: write})
 
-    def features_line(self, *, recipe: str = "") -> str | None:
-        """Whether training computes what frozen layers make of images once, or why not; None if nothing is frozen."""
-        from cnnspec.train.features import features_line
+    def training_lines(self, *, recipe: str = "") -> list[str]:
+        """What is said of training under a transfer case: its recipe, and whether features of frozen layers are kept."""
+        from cnnspec.train.features import training_lines
 
         found = self._recipe(recipe)
-        return features_line(self.graph, found) if found else None
+        return training_lines(self.graph, found) if found else []
 
     @overload
     def train(

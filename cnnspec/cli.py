@@ -224,7 +224,7 @@ def build(
     if given is not None:
         net = net.suited(given, labels=False)
     files = net.write_source(backend.value, output, recipe=recipe or "", weights=given)
-    if warnings := _warnings(net, given):
+    if warnings := [*_warnings(net, given), *_recipe_warnings(net, recipe)]:
         _complain(warnings)
     for file in files:
         print(f"wrote {file}")
@@ -235,7 +235,7 @@ def build(
 
         initial = script.with_name(initial_name(backend.value))
         print(f"train from these weights: {shlex.join(['python', str(script), '--weights', str(initial)])}")
-    if line := net.features_line(recipe=recipe or ""):
+    for line in net.training_lines(recipe=recipe or ""):
         print(line)
 
 
@@ -313,8 +313,8 @@ def train(
                     text = run.resume(device=device or "", features=kept).to_text(run.path)
             else:
                 net = load(spec or _DEFAULT_SPEC, transfer=_case(transfer), params=_settings(set_ or []))
-                if net.warnings:
-                    _complain(net.warnings)
+                if warnings := [*net.warnings, *_recipe_warnings(net, recipe)]:
+                    _complain(warnings)
                 options: dict[str, Any] = {
                     "backend": kind or "torch",
                     "folder": Path(output) if output else None,
@@ -668,6 +668,15 @@ def _colour(stream: Any) -> bool:
 def _warnings(net: Any, weights: Any) -> list[Any]:
     """What is to be said of a network, and of its weights if there are any."""
     return [*net.warnings, *(weights.warnings if weights is not None else ())]
+
+
+def _recipe_warnings(net: Any, name: str | None) -> list[Any]:
+    """What is to be said of the recipe called `name`, or of the spec's, unless it has mistakes, which are errors."""
+    from cnnspec.diagnostics import Report
+
+    report = Report()
+    net.spec.read_recipe(report, name or "")
+    return [] if report.failed else report.sorted()
 
 
 def _complain(diagnostics: Sequence[Any]) -> None:

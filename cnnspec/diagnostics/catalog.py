@@ -87,6 +87,7 @@ CATALOG: dict[str, Entry] = {
     # training recipes
     "unknown-recipe": _error("No file has this path, and no recipe of the zoo this name."),
     "recipe-conflict": _error("Sections of a recipe, or a recipe and its network, contradict each other."),
+    "small-pieces": _warning("Training sees far smaller pieces of images than evaluation does."),
     "no-recipe": _error("A network is to be trained, and neither its spec nor the command names a recipe."),
     "bad-ensemble": _error("Networks that cannot be averaged: too few, one twice, or of other images or classes."),
     "bad-data": _error("What is given as data is not there, or of no kind that can be read."),

@@ -147,17 +147,24 @@ def _check_labels(graph: Graph, report: Report) -> None:
 
 
 def _check_classes(graph: Graph, report: Report) -> None:
-    """Where a parameter counts the classes, the main output has a value for each, or one for two of them."""
-    node = graph.outputs[0].node
-    classes, found = graph.spec.params.get("classes"), node.shape.channels
+    """Where a parameter counts the classes, the main output has a value for each, or one for two of them.
+
+    Layers of a variant that inherits the parameter, and leaves it as it is, count for themselves.
+    """
+    spec, node = graph.spec, graph.outputs[0].node
+    classes, found = spec.params.get("classes"), node.shape.channels
     if not isinstance(classes, int) or not isinstance(node.shape, Vector) or found in (classes, classes == 2):
         return
     while not node.params and len(node.inputs) == 1 and node.inputs[0].shape.channels == found:
         (node,) = node.inputs  # which has as many values: what comes behind it only passes them on
+    counted = locate(spec.root, ["params", "classes"])
+    span = node.span or counted
+    if "classes" not in spec.parser.given and spec.newer(span, counted):
+        return
     report.add(
         "class-count",
         f"the network ends in {found} value{'s' * (found > 1)}, and `classes` is {classes}",
-        node.span or locate(graph.spec.root, ["params", "classes"]),
+        span,
         help="`$classes` stands for the number, and `--set classes=N` or `params` changes it",
         path=node.path,
     )

@@ -6,6 +6,7 @@ from cnnspec.diagnostics import Report, did_you_mean
 from cnnspec.graph.model import Graph, Node
 from cnnspec.graph.patterns import Paths, TooMany
 from cnnspec.ops import Maps, Vector
+from cnnspec.spec.locate import zoo_folder
 from cnnspec.spec.recipe import Recipe
 from cnnspec.spec.recipe.model import TopK
 from cnnspec.spec.recipe.read import told
@@ -26,6 +27,18 @@ def check_recipe(recipe: Recipe, graph: Graph, report: Report, *, whole: bool = 
     if whole:
         _check_paths(recipe, graph, own)
     return told(own, graph.spec, report)
+
+
+def usual_recipe(graph: Graph) -> str:
+    """The name of the recipe to train with where none is asked for; empty for that of the spec.
+
+    A network of the zoo has the one that it was trained with from nothing. That is no use under a transfer case, which
+    starts from weights: it forgets them.
+    """
+    train = graph.spec.root.get("train")
+    path = train.span.source.path if train else None
+    inherited = path is not None and path.is_relative_to(zoo_folder())
+    return "fine_tune" if graph.transfer and inherited else ""
 
 
 def _check_paths(recipe: Recipe, graph: Graph, report: Report) -> None:

@@ -42,3 +42,11 @@ def features_line(graph: Graph, recipe: Recipe, features: Path | bool = True) ->
     if isinstance(found, str):
         return f"features are not kept: {found}"
     return f"features of {found.name}, up to which all stays frozen, are computed once"
+
+
+def training_lines(graph: Graph, recipe: Recipe, features: Path | bool = True) -> list[str]:
+    """What to say of training under a transfer case: by which recipe, if it has a name, and of features."""
+    named = graph.transfer is not None and recipe.name
+    about = f": {recipe.description}" if recipe.description else ""
+    lines = [f"recipe {recipe.name}{about}" if named else "", features_line(graph, recipe, features) or ""]
+    return list(filter(None, lines))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cnnspec.diagnostics import Report
 from cnnspec.graph import Graph
 from cnnspec.summary.columns import Column, fitted
-from cnnspec.train.features import features_line
+from cnnspec.train.features import training_lines
 from cnnspec.train.finish import made_lines
 from cnnspec.train.folder import RUNS, is_folds, new_folder, read_record, write_files
 from cnnspec.train.plan import json_bytes, make_plan
@@ -102,7 +102,7 @@ class Folds:
     def _train_one(self, fold: int, run: Run, device: str, features: Path | bool) -> Products:
         graph, _, recipe, _ = run._loaded
         print(f"fold {fold} of {len(self.runs)}: training in {run.path}", flush=True)
-        if line := features_line(graph, recipe, features):
+        for line in training_lines(graph, recipe, features):
             print(line, flush=True)
         made = run._train(device, features, resume=begun(run.path))
         print("\n".join(made.figures(run.path)), flush=True)

@@ -16,7 +16,7 @@ from cnnspec.spec.loader import load_spec
 from cnnspec.train.evaluate import MODEL, Split, evaluate, refuse
 from cnnspec.train.evaluation import Evaluation
 from cnnspec.train.events import Events, raised_once
-from cnnspec.train.features import features_line, features_options
+from cnnspec.train.features import features_options, training_lines
 from cnnspec.train.finish import Products, finish
 from cnnspec.train.folder import RUNS, new_folder, newest_run, read_record, write_files
 from cnnspec.train.generate import initial_name
@@ -168,7 +168,7 @@ def start(
         refuse_taken(target)
     run = Run(named[0])
     print(f"training in {run.path}", flush=True)
-    if line := features_line(plan.graph, recipe, features):
+    for line in training_lines(plan.graph, recipe, features):
         print(line, flush=True)
     try:
         return run, run._train(device, features)

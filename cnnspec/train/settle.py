@@ -35,19 +35,20 @@ def settle(graph: Graph, choices: Choices, report: Report, *, whole: bool = True
 
     Paths of data become absolute, so that they mean the same wherever training runs.
     """
-    from cnnspec.graph.recipe import check_recipe
+    from cnnspec.graph.recipe import check_recipe, usual_recipe
 
     spec = graph.spec
+    reference = choices.recipe or usual_recipe(graph)
     _check_trains(graph, report)
     changes: dict[str, Node] = {
         name: grown(value, Span(Source(f"--{name.replace('_', '-')}", str(value)), 0, len(str(value))))
         for name, value in choices.numbers.items()
         if value is not None
     }
-    recipe = spec.read_recipe(Report(), choices.recipe, changes)
+    recipe = spec.read_recipe(Report(), reference, changes)
     if choices.fold:
         changes["split"] = _fold_section(*choices.fold, recipe)
-        recipe = spec.read_recipe(Report(), choices.recipe, changes)  # now with images to validate on
+        recipe = spec.read_recipe(Report(), reference, changes)  # now with images to validate on
     if choices.data:
         data = data_section(choices.data, recipe, report)
         if data is None:
@@ -55,7 +56,7 @@ def settle(graph: Graph, choices: Choices, report: Report, *, whole: bool = True
         changes["data"] = data
     elif recipe is not None:
         changes["data"] = absolute_section(recipe)
-    recipe = spec.read_recipe(report, choices.recipe, changes)
+    recipe = spec.read_recipe(report, reference, changes)
     if recipe is not None and not check_recipe(recipe, graph, report, whole=whole):
         recipe = None
     if recipe is None and not report.failed:

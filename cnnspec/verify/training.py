@@ -30,6 +30,13 @@ SELF_NOISE = 10
 That is each parameter's own departure; in float32 that of any of them, as it is chance which one a flipping ReLU moves
 first. Where training is stable it is nothing in float64; in float32 it is much in deep networks.
 """
+ASIDE, STARTS, FLIP = 10, 4, 2
+"""In float32 the base starts ten roundings aside, from four places, and the others may depart twice as far.
+
+Where training is smooth, ten roundings put it ten times as far off as one. A ReLU or a pool that flips does not: it
+moves the weights as far after one as after ten, but ten times as seldom, and ten times a start that flips nothing is
+next to nothing. There are several, as it is also chance when and what they flip.
+"""
 
 Values = dict[str, tuple[Node, Any]]
 
@@ -86,14 +93,12 @@ class _Race:
         checks = [Check(f.name, self.precision, "training", self.base.name, total) for f in self.others]
         runs = [self._values(found, self.precision) for found in self.others]
         own = self._values(self.base, self.precision)
-        noises = [self._values(self.base, self.precision, self._disturbed(0))]
-        if self.precision == "float32":
-            noises.append(self._values(self.base, self.precision, self._disturbed(1)))
-            noises.append(self._values(self.base, "float64"))
+        noises = self._noises()
         found: list[list[Comparison]] = [[] for _ in checks]
         for step in range(1, self.plan.steps + 1):
             try:
-                expected, *disturbed = (next(values) for values in (own, *noises))
+                expected = next(own)
+                disturbed = [(next(values), times) for values, times in noises]
             except Exception as error:
                 return [replace(check.failed(error), backend=self.base.name, against=check.backend) for check in checks]
             bounds = self._bounds(step, expected, disturbed)
@@ -125,15 +130,23 @@ class _Race:
                 values |= {f"average of {key}": (node, averages[key]) for key, node in self.nodes.items()}
             yield values
 
-    def _disturbed(self, seed: int) -> dict[str, Any]:
-        """The weights, each off by up to a rounding."""
+    def _noises(self) -> list[tuple[Iterator[Values], int]]:
+        """Runs of the base in which what differs must not matter, and how many times as far others may depart."""
+        if self.precision == "float64":
+            return [(self._values(self.base, "float64", self._aside(1, 0)), SELF_NOISE)]
+        starts = (self._aside(ASIDE, seed) for seed in range(STARTS))
+        disturbed = [(self._values(self.base, "float32", weights), FLIP) for weights in starts]
+        return [*disturbed, (self._values(self.base, "float64"), SELF_NOISE)]
+
+    def _aside(self, roundings: int, seed: int) -> dict[str, Any]:
+        """The weights, each off by so many roundings or none."""
         generator = np.random.default_rng(seed)
-        eps = np.finfo(self.precision).eps
+        eps = roundings * np.finfo(self.precision).eps
         factors = {key: 1 + generator.integers(-1, 2, array.shape) * eps for key, array in self.weights.items()}
         return {key: (self.weights[key] * factor).astype(self.precision) for key, factor in factors.items()}
 
-    def _bounds(self, step: int, expected: Values, disturbed: Sequence[Values]) -> dict[str, _Bound]:
-        """The size of everything, and how far from it others may lie."""
+    def _bounds(self, step: int, expected: Values, disturbed: Sequence[tuple[Values, int]]) -> dict[str, _Bound]:
+        """The size of everything, and how far from it others may lie: so many times as far as each of the disturbed."""
         sizes = {name: largest(array) for name, (_, array) in expected.items()}
         trained = [sizes[key] for key, node in self.nodes.items() if node.params[key.rpartition(".")[2]].trainable]
         floor = SMALLEST_STEP * max(trained, default=0.0)
@@ -141,10 +154,10 @@ class _Race:
         scales = {name: max(size, floor) for name, size in sizes.items()} | {"loss": self.top_loss}
         part = (FIRST if step == 1 else LATER)[self.bounds]
         for name, (_, array) in expected.items():
-            apart = max(largest(values[name][1], array) for values in disturbed)
+            apart = max(times * largest(values[name][1], array) for values, times in disturbed)
             noise = apart / scales[name] if scales[name] else 0.0
             self.noise[self._of(name)] = max(self.noise.get(self._of(name), 0.0), noise)
-        parts = {of: max(part, SELF_NOISE * noise) for of, noise in self.noise.items()}
+        parts = {of: max(part, noise) for of, noise in self.noise.items()}
         return {name: _Bound(scale, scale * parts[self._of(name)]) for name, scale in scales.items()}
 
     def _of(self, name: str) -> str:

@@ -19,6 +19,7 @@ from cnnspec.spec.locate import zoo_folder
 from cnnspec.spec.recipe import Recipe
 from cnnspec.spec.recipe.optimizer import Adam, Sgd
 from cnnspec.spec.recipe.schedule import Cosine, ReduceOnPlateau, Step
+from cnnspec.train.settle import Choices, settle
 
 RECIPES = zoo_folder() / "recipes"
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.yaml"))
@@ -197,8 +198,28 @@ def test_networks_of_the_zoo_have_sound_recipes(name) -> None:
 def test_a_transfer_case_may_lack_layers_that_the_recipe_names() -> None:
     net = cnnspec.load("alexnet", transfer="small_different")
     assert all(not node.path.startswith("fc6") for node in net.graph.nodes)
-    assert net.recipe is not None
-    assert list(net.recipe.initializers.layers) == ["conv[245]", "fc[67]"]
+    recipe = net._recipe("alexnet")
+    assert recipe is not None
+    assert list(recipe.initializers.layers) == ["conv[245]", "fc[67]"]
+
+
+def test_a_transfer_case_of_the_zoo_has_a_recipe_of_its_own(tmp_path) -> None:
+    """A spec's own section comes before it, and what was asked for before that."""
+    assert cnnspec.load("vgg16").recipe.name == "vgg"
+    case = {"transfer": "small_similar"}
+    assert cnnspec.load("vgg16", **case).recipe.name == "fine_tune"
+    own = tmp_path / "own.yaml"
+    own.write_text("cnnspec: 1\nname: own\nextends: vgg16\n")
+    assert cnnspec.load(own, **case).recipe.name == "fine_tune"
+    own.write_text("cnnspec: 1\nname: own\nextends: vgg16\ntrain: {epochs: 7}\n")
+    assert (cnnspec.load(own, **case).recipe.name, cnnspec.load(own, **case).recipe.epochs) == ("vgg", 7)
+    net = cnnspec.load("vgg16", **case)
+    for choice, name in (("", "fine_tune"), ("standard", "standard")):
+        report = Report()
+        found = settle(net.graph, Choices(recipe=choice), report)
+        assert not report.failed
+        assert found is not None
+        assert found.name == name
 
 
 # ---- names and paths
@@ -344,6 +365,68 @@ def test_mistakes_are_located_in_the_recipe_file(change, slug, text, write_train
     assert [d.slug for d in found] == [expected], render.to_text(found)
     assert found[0].span.source.name.endswith("mine.yaml")
     assert text is None or found[0].span.text == text
+
+
+def warned(net: cnnspec.Net, name: str = "") -> list[tuple[str, str]]:
+    """What a recipe is reported for, and where."""
+    report = Report()
+    assert net.spec.read_recipe(report, name) is not None
+    return [(d.slug, d.span.text) for d in report.diagnostics]
+
+
+@pytest.mark.parametrize("name", cnnspec.zoo())
+def test_pieces_of_the_zoo_show_enough(name) -> None:
+    assert warned(cnnspec.load(name)) == []
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_pieces_of_small_recipes_show_enough(name) -> None:
+    assert warned(network_for(name), name) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "recipe", "place"),
+    [
+        ("resnet18", 64, "resnet", "[256, 480]"),  # 25 %, where evaluation sees 224 out of 256 pixels
+        ("resnet18", 111, "resnet", "[256, 480]"),  # half of these are 112
+        ("resnet18", 112, "resnet", ""),
+        ("vgg11", 32, "vgg", "[256, 512]"),
+        ("vgg11", 32, "vgg_small", ""),
+        ("squeezenet1_1", 100, "squeezenet", "256"),
+        ("xception", 100, "xception", ""),  # its pieces are shares of an image
+    ],
+)
+def test_pieces_that_show_less_than_half_of_what_evaluation_sees(network, size, recipe, place) -> None:
+    net = cnnspec.load(network, params={"input.size": str(size)})
+    assert warned(net, recipe) == ([("small-pieces", place)] if place else [])
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "doubtful"),
+    [
+        ("", True),  # evaluation sees all
+        ("preprocess: {resize: 64, crop: 64}\n", True),
+        ("preprocess: {resize: [64, 64], resize_to: exact}\n", True),
+        ("preprocess: {resize: 64, crop: 40}\n", False),  # 24/64 is more than half of 40/64
+        ("preprocess: {resize: 64, crop: 49}\n", True),
+        ("preprocess: {crop: 24}\n", False),  # up to the image
+    ],
+)
+def test_what_pieces_are_compared_with(preprocess, doubtful, tmp_path) -> None:
+    (tmp_path / "net.yaml").write_text(
+        "cnnspec: 1\nname: net\ninput: {channels: 3, size: 24}\nlayers: [global_avg_pool, {dense: 10}]\n"
+        f"{preprocess}train: {{optimizer: {{sgd: 0.1}}, epochs: 3, batch_size: 4, augment: [{{random_crop: [64, 80]}}]}}\n"
+    )
+    assert warned(cnnspec.load(tmp_path / "net.yaml")) == ([("small-pieces", "[64, 80]")] if doubtful else [])
+
+
+def test_commands_warn_of_a_recipe(tmp_path) -> None:
+    options = ["--set", "input.size=64", "--recipe", "resnet", "-o", str(tmp_path / "code")]
+    command = [sys.executable, "-m", "cnnspec", "build", "resnet18", *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "warning[small-pieces]: a piece of 3×64×64 has 25% of an image's shorter side at most" in done.stderr
+    assert "help: `random_crop: 73` shows as much as evaluation does" in done.stderr
 
 
 def test_a_contradiction_between_files_shows_both(write_train, tmp_path) -> None:

@@ -22,7 +22,7 @@ def settled(net, folder, **choices):
 
 @pytest.mark.parametrize(
     ("name", "params"),
-    [("lenet5", {"classes": 3}), ("resnet18", {"input.size": 64}), ("se_resnet50", {}), ("vgg11_bn", {"classes": 7})],
+    [("lenet5", {"classes": 3}), ("resnet18", {"input.size": 128}), ("se_resnet50", {}), ("vgg11_bn", {"classes": 7})],
 )
 def test_the_zoo(tmp_path, name, params):
     net = cnnspec.load(name, params=params)

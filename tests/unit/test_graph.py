@@ -312,6 +312,8 @@ transfer:
     [
         ("replace: {stem.bn: [{conv: 2, kernel: 1}]}", "unmatched-path", "stem.bn"),
         ("freeze: [stem], unfreeze: {2: [fc]}", "no-effect", "fc"),
+        ("freeze: [fc], replace: [fc]", "no-effect", "fc"),
+        ("freeze: ['f?'], replace: {fc: [{dense: 10}]}", "no-effect", "'f?'"),
         ("replace: [nosuch], freeze: [neither]", "unmatched-path", "nosuch"),
     ],
 )
@@ -321,6 +323,58 @@ def test_a_transfer_case_without_effect_is_a_mistake(tmp_path, case, slug, text)
     found = cnnspec.check(spec)
     assert (found[0].slug, found[0].span.text) == (slug, text)
     assert len(found) == (2 if "neither" in case else 1)  # all mistakes of a case at once
+
+
+def test_freezing_more_than_what_is_replaced_has_an_effect(tmp_path):
+    spec = tmp_path / "t.yaml"
+    spec.write_text(HEAD + TRANSFER.format(case="freeze: ['*'], replace: [fc]"))
+    assert cnnspec.check(spec) == []
+
+
+@pytest.mark.parametrize("transfer", ["", "large_similar"])
+def test_a_bad_epoch_hides_no_other_mistake(tmp_path, transfer):
+    spec = tmp_path / "t.yaml"
+    spec.write_text(HEAD + TRANSFER.format(case="freeze: [nosuch], unfreeze: {0: [stem]}"))
+    found = cnnspec.check(spec)
+    if transfer:
+        with pytest.raises(cnnspec.SpecError) as error:
+            cnnspec.load(spec, transfer=transfer)
+        found = error.value.diagnostics
+    assert {(d.slug, d.span.text) for d in found} >= {("unmatched-path", "nosuch"), ("bad-value", "0")}
+
+
+@pytest.mark.parametrize(
+    ("classes", "layers", "warned"),
+    [
+        (10, "[global_avg_pool, {dense: 7}]", "dense"),
+        (10, "[{conv: 7, kernel: 1}, relu, global_avg_pool]", "conv"),
+        (10, "[{conv: 7, kernel: 1}, {max_pool: 16}, flatten]", "conv"),
+        (3, "[global_avg_pool, {dense: 1}, sigmoid]", "dense"),
+        (2, "[global_avg_pool, {dense: 1}, sigmoid]", ""),
+        (10, "[global_avg_pool, {dense: 10}]", ""),
+        (10, "[{conv: 7, kernel: 1}]", ""),
+        ("[10]", "[global_avg_pool, {dense: 7}]", ""),
+    ],
+)
+def test_outputs_are_as_many_as_classes(tmp_path, classes, layers, warned):
+    """Two classes may have one value; maps have no classes."""
+    spec = tmp_path / "c.yaml"
+    spec.write_text(f"{HEAD}params: {{classes: {classes}}}\nlayers: {layers}\n")
+    found = cnnspec.check(spec)
+    assert [(d.severity, d.slug, d.span.text) for d in found] == (
+        [("warning", "class-count", warned)] if warned else []
+    )
+
+
+def test_a_variant_that_leaves_classes_as_they_are_counts_for_itself(tmp_path):
+    (tmp_path / "base.yaml").write_text(f"{HEAD}params: {{classes: 10}}\nlayers: [flatten, {{dense: $classes}}]\n")
+    spec = tmp_path / "v.yaml"
+    text = "cnnspec: 1\nname: v\nextends: ./base.yaml\nlayers: [flatten, {dense: 7}]\n"
+    for params, warned in [("", []), ("params: {classes: 10}\n", ["class-count"]), ("params: {classes: 7}\n", [])]:
+        spec.write_text(text + params)
+        assert [d.slug for d in cnnspec.check(spec)] == warned
+    spec.write_text(text)
+    assert [d.slug for d in cnnspec.load(spec, classes=10).warnings] == ["class-count"]
 
 
 def test_a_variant_may_change_one_case(tmp_path):

@@ -1,13 +1,19 @@
 """Training in Keras and PyTorch is the same, and every difference of meaning between them is found."""
 
+import numpy as np
 import pytest
 import yaml
-from side_by_side import change_text, train_both
+from side_by_side import change_text, tiny_net, train_both
 
 import cnnspec
+from cnnspec.lower.backend import backends
 from cnnspec.spec.recipe.optimizer import Optimizer
 from cnnspec.spec.recipe.schedule import Schedule
 from cnnspec.spec.tagged import choices
+from cnnspec.train.backend import Step
+from cnnspec.verify.plan import plan
+from cnnspec.verify.sample import sample
+from cnnspec.verify.training import training_checks
 
 pytest.importorskip("torch")
 pytest.importorskip("keras")
@@ -147,6 +153,51 @@ def test_resnet18(optimizer, tmp_path):
     assert [double.precision, single.precision] == ["float64", "float32"]
     assert_same(double, double.total)
     assert_same(single, single.total)
+
+
+# ---- derivatives that jump
+
+
+class Edges:
+    """Each weight of a layer takes a step of `JUMP` once, where it has come below an edge.
+
+    That is four roundings of float32 under where it starts: one of these does not get there, ten do. `moved` is how far
+    the first weight goes in any case, as if other roundings had put it across, and `scaled` how far all others go.
+    """
+
+    KEY, JUMP = "fc1.weight", 0.1
+    running_variance = "biased"
+
+    def __init__(self, name, weights, moved=0.0, scaled=1.0):
+        self.name, self.moved, self.scaled = name, moved, scaled
+        self.edges = np.abs(weights[self.KEY]) * (1 - 4 * np.finfo("float32").eps)
+
+    def trajectory(self, graph, weights, recipe, batches, precision, steps_per_epoch):
+        arrays = {key: np.asarray(value, precision) for key, value in weights.items()}
+        step = self.JUMP * (np.abs(arrays[self.KEY]) < self.edges)
+        step.flat[0] += self.moved
+        later = {key: value * self.scaled for key, value in arrays.items()}
+        later[self.KEY] = (arrays[self.KEY] + step).astype(precision)
+        for after in (arrays, *(later for _ in batches[1:])):
+            yield Step(1.0, after, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("moved", "scaled", "agrees"), [(0.0, 1.0, True), (0.1, 1.0, True), (0.21, 1.0, False), (0.0, 4.0, False)]
+)
+def test_a_derivative_that_jumps_is_measured_by_jumps(moved, scaled, agrees, tmp_path):
+    """A right backend may be across an edge where the base, and the base a rounding aside, are not: twice a jump is
+    allowed in that layer, and as such a part in others, but no more."""
+    net = tiny_net(tmp_path)
+    made = plan(net.recipe, True, net.graph, 4)
+    weights = sample(net.graph, backends()["reference"].load().apply, 0, None).weights
+    weights = {key: np.asarray(value, np.float32) for key, value in weights.items()}
+    other, base = Edges("other", weights, moved, scaled), Edges("base", weights)
+    (single,) = training_checks([other, base], made, net.graph, weights, 0, ["float32"])
+    assert single.agrees is agrees
+    assert agrees or (single.first.step, single.first.name == Edges.KEY) == (2, moved > 0)
+    (double,) = training_checks([other, base], made, net.graph, weights, 0, ["float64"])
+    assert double.agrees is (moved == 0 and scaled == 1)  # there nothing jumps, and nothing is allowed
 
 
 # ---- every reconciliation, switched off in Keras's text

@@ -373,7 +373,8 @@ def test_layers_without_values(run: Run, zoo: Zoo, server: Server) -> None:
     options = ("--transfer", "small_similar", "--weights", name, "-o", "m.onnx")
     code, _, err = run("export", "vgg16", *options)
     assert "has no values for 4 parameters" in err
-    assert "under `small_similar` only what starts anew may differ: `fc8`" in err
+    assert "under `small_similar` only what starts anew may differ: `fc8`; another case can take them: " in err
+    assert "can take them: `--transfer small_different`\n" in err
     assert server.asked == []
 
 

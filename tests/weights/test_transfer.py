@@ -132,7 +132,10 @@ def test_what_a_replaced_layer_changes_behind_it_must_be_replaced_too(file):
         under(file, "large_different").load_weights(file)
     (diagnostic,) = error.value.diagnostics
     assert "`hidden.weight` is 5×6, in the network 5×8" in diagnostic.message
-    assert "only what starts anew may have another shape: `late`" in diagnostic.help
+    assert diagnostic.help == (
+        "under `large_different` only what starts anew may differ: `late`; another case can take them: "
+        "`--transfer small_similar`, `--transfer large_similar`, `--transfer small_different`"
+    )
     assert diagnostic.related
 
 
@@ -151,6 +154,66 @@ def test_what_was_saved_under_a_case_is_read_whole(file):
         with pytest.raises(SpecError) as error:
             under(file, case, classes=classes).load_weights(tuned)
         assert {d.slug for d in error.value.diagnostics} == slugs
+
+
+def refusal(net: Net, file: Path) -> list[Any]:
+    with pytest.raises(SpecError) as error:
+        net.load_weights(file)
+    return error.value.diagnostics
+
+
+def test_the_cases_that_take_a_file_of_other_classes_are_named(file):
+    (found,) = refusal(cnnspec.load(file.with_name("small.yaml"), classes=3), file)
+    assert found.help == (
+        "give `--set` as when they were saved, or take them under a transfer case, where these start anew: "
+        "`--transfer small_similar`, `--transfer large_similar`, `--transfer small_different`"
+    )
+
+
+def test_from_one_task_to_the_next(file):
+    """What was trained under a case becomes a file of the original network, as the error says."""
+    tuned, plain = file.with_name("tuned.safetensors"), file.with_name("plain.safetensors")
+    net = under(file, "small_similar", classes=3)
+    net.save_weights(tuned, net.weights(9))
+    way = "let `cnnspec weights SPEC --set … --from FILE -o NEW.safetensors` make them weights of the original network"
+    (found,) = refusal(under(file, "small_similar", classes=4), tuned)
+    assert found.help == f"give `--set` as when they were saved, or {way}: then `fc` starts anew"
+    found, left_over = refusal(under(file, "small_different", classes=4), tuned)
+    assert (found.help, left_over.help) == (f"{way}: then `head` starts anew", "")
+    done = command("weights", file.with_name("small.yaml"), "--set", "classes=3", "--from", tuned, "-o", plain)
+    assert done.returncode == 0, done.stderr
+    again = under(file, "small_similar", classes=4)
+    weights = again.load_weights(plain)
+    assert np.array_equal(weights["hidden.weight"], net.weights(9)["hidden.weight"])
+    assert weights.shapes["fc.weight"] == (4, 5)
+
+
+def test_no_way_is_named_that_leads_nowhere(file):
+    """Layers that a case put in place of others are not the original network's."""
+    net = under(file, "small_different", classes=3)
+    tuned = file.with_name("tuned.safetensors")
+    net.save_weights(tuned, net.weights(9))
+    (found,) = refusal(under(file, "small_different", classes=4), tuned)
+    assert found.help == "give `--set` as when they were saved"
+    assert [d.help for d in refusal(under(file, "small_similar", classes=3), tuned)] == ["", ""]
+
+
+def test_a_file_of_another_network_says_so(file):
+    other = file.with_name("other.yaml")
+    other.write_text(SPEC.replace("name: small", "name: other").replace("name: hidden", "name: middle"))
+    net = cnnspec.load(other)
+    for found in refusal(net, file):
+        assert found.message.startswith(f"`{file}`, which says that it is of small, ")
+        assert found.help == ""
+    other.write_text(
+        "\n".join(["cnnspec: 1", "name: alone", "input: {channels: 3, size: 8}", "layers: [flatten, dense: 2]"])
+    )
+    missing, _ = refusal(cnnspec.load(other), file)
+    assert "which says that it is of small, lacks 2 of the 2 parameters of alone" in missing.message
+    assert missing.help == "", "it is no file of another project"
+    other.write_text(f"cnnspec: 1\nname: mine\nextends: {file.with_name('small.yaml')}\nparams: {{classes: 3}}\n")
+    (found,) = refusal(cnnspec.load(other), file)
+    assert found.help.startswith("take them under a transfer case")
 
 
 HEADS = {"resnet18": "fc", "vgg16_bn": "fc8"}

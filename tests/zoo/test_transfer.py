@@ -34,6 +34,7 @@ def test_all_four(name: str) -> None:
     transfer = cnnspec.load(name).spec.transfer
     assert transfer
     assert tuple(transfer.cases) == CASES
+    assert [case(name, transfer).warnings for transfer in CASES] == [()] * 4
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -22,6 +22,7 @@ from cnnspec.spec.recipe.initializer import Orthogonal
 from cnnspec.spec.recipe.model import Recipe
 from cnnspec.spec.recipe.optimizer import Sgd
 from cnnspec.spec.recipe.schedule import Cosine, MultiStep, Polynomial, ReduceOnPlateau, Step, Warmup
+from cnnspec.spec.sections import PreprocessSection
 
 Path = tuple[str | int, ...]
 
@@ -34,6 +35,7 @@ def check_sections(recipe: Recipe, spec: Spec, report: Report) -> None:
     checks.split()
     if isinstance(spec.input, Maps):
         checks.augment(spec.input)
+        checks.pieces(spec.input, spec.preprocess or PreprocessSection())
     checks.metrics()
     checks.monitors()
     checks.initializers()
@@ -146,6 +148,22 @@ class _Checks:
                 self._conflict(message, (*path, "shorter_side"))
             if isinstance(step, Cutout) and step.size >= min(size.height, size.width):
                 self._conflict(f"a square of {step.size} pixels hides an image of {size}", (*path, "size"))
+
+    def pieces(self, size: Maps, preprocess: PreprocessSection) -> None:
+        """A random piece shows at least half as much of an image's shorter side as evaluation does."""
+        resize, crop = preprocess.resize, preprocess.crop
+        if crop and not resize:
+            return  # what evaluation leaves of an image is up to its size
+        seen = min(1.0, min(crop) / min(resize)) if crop and resize else 1.0
+        side = min(size.height, size.width)
+        for i, step in enumerate(self.recipe.augment):
+            if isinstance(step, RandomCrop) and (share := side / step.shorter_side[0]) < seen / 2:
+                self.report.add(
+                    "small-pieces",
+                    f"a piece of {size} has {share:.0%} of an image's shorter side at most, evaluation sees {seen:.0%}",
+                    self.recipe.span("augment", i, step.kind, "shorter_side"),
+                    help=f"`{step.kind}: {round(side / seen)}` shows as much as evaluation does",
+                )
 
     # ---- metrics and what watches them
 
