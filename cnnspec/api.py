@@ -136,7 +136,7 @@ class Net:
         return write_files(target, {**build_files(graph, backend, chosen), name: write})
 
     def training_lines(self, *, recipe: str = "") -> list[str]:
-        """What is said of training under a transfer case: its recipe, and whether features of frozen layers are kept."""
+        """What is said of training under a transfer case: its recipe, and whether features are kept."""
         from cnnspec.train.features import training_lines
 
         found = self._recipe(recipe)

@@ -135,7 +135,7 @@ def _model(made: dict[str, Any], recipe: Recipe, labels: Array) -> Any:
     """The model that is trained, without dropout."""
     from keras import layers
 
-    args = [SimpleNamespace(device="", weights=None)]
+    args = [SimpleNamespace(device="", weights=None, resume=True)]  # with weights that are put in later
     if recipe.loss.class_weights == "balanced":
         args.append(made["balanced"](labels, len(made["CLASSES"])))
     model = made["make_model"](*args)

@@ -143,15 +143,14 @@ class _Class:
                 return self.sequential(items)
         for tensor, name in zip(definition.inputs, _NAMES, strict=False):
             self.bind(tensor, name)
-        further = {head.output for head in self.program.heads} if network else set()
-        heads = [step for step in definition.steps if isinstance(step, p.Call) and step.output in further]
+        heads = [head.call for head in self.program.heads] if network else []
         features: list[str] = []
         for step in definition.steps:
             if step not in heads:
                 self.step(step, ())
                 if network and step.output is self.end:
                     features = self.features(step.output)
-        result = self.results(heads) if network else self.returned()
+        result = self.results() if network else self.returned()
         made = [f"class {self.modules.classes[definition]}(nn.Module):"]
         if definition.description:
             made += [f'    """{_plain(definition.description)}"""', ""]
@@ -198,7 +197,7 @@ class _Class:
         self.last(self.read(output))
         return "torch.Tensor"
 
-    def results(self, heads: list[p.Call]) -> str:
+    def results(self) -> str:
         """What the network gives: one tensor, or several where it has further outputs, some in training only."""
         output = self.definition.output
         assert output
@@ -206,10 +205,9 @@ class _Class:
             return self.returned()
         always = [head for head in self.program.heads if not head.training_only]
         training = [head for head in self.program.heads if head.training_only]
-        calls = {head.output: head for head in heads}
         ends: dict[Tensor, Code] = {}
         for head in self.program.heads:
-            step = calls.get(head.output)
+            step = head.call
             if step is None:
                 ends[head.output] = self.read(head.output)
                 continue

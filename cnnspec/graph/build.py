@@ -6,6 +6,7 @@ from cnnspec.diagnostics import Label, Report, Source, Span, did_you_mean
 from cnnspec.graph.expand import expand
 from cnnspec.graph.freeze import Treatment, apply_case, starting_anew
 from cnnspec.graph.model import Graph, Transferred
+from cnnspec.graph.prune import drop_idle_heads
 from cnnspec.ops import Vector
 from cnnspec.source import locate
 from cnnspec.spec.document import Spec
@@ -97,7 +98,9 @@ def _apply(spec: Spec, case: Case, report: Report, plain: Graph) -> Graph | None
     if own.failed or graph is None:
         return None
     graph.frozen, graph.starts, graph.factors = treatment
-    graph.transfer = Transferred(case.name, plain, starting_anew(case))
+    left_out = drop_idle_heads(graph)
+    anew = tuple(path for path in starting_anew(case) if path.split(".")[0] not in left_out)
+    graph.transfer = Transferred(case.name, plain, anew, left_out)
     _check_classes(graph, report)
     return graph
 

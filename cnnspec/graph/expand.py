@@ -10,6 +10,7 @@ from __future__ import annotations
 from cnnspec.diagnostics import Report
 from cnnspec.expr import evaluate, show
 from cnnspec.graph.model import Graph, Instance, Node, Output
+from cnnspec.graph.prune import prune
 from cnnspec.graph.scope import MAX_LAYERS, MAX_NESTING, Broken, Place, Scope, TooLarge, channels, join
 from cnnspec.graph.structures import StructureBuilder
 from cnnspec.ops.layout import Input
@@ -74,7 +75,7 @@ class _Expander(StructureBuilder):
         root.output = outputs[0].node
         graph = Graph(spec, start, self.nodes[1:], root, outputs)
         if self.case and self.case.features:
-            _prune(graph)
+            prune(graph)
         else:
             self.unread(graph)
         return graph
@@ -233,17 +234,3 @@ class _Expander(StructureBuilder):
             raise TypeError(type(layer).__name__)
         self.tensors[place.path] = out
         return out
-
-
-def _prune(graph: Graph) -> None:
-    """Drop what no output depends on."""
-    alive = graph.ancestors([output.node for output in graph.outputs])
-    graph.nodes = [node for node in graph.nodes if node.index in alive]
-
-    def prune(instance: Instance) -> bool:
-        instance.children = [
-            child for child in instance.children if (child.index in alive if isinstance(child, Node) else prune(child))
-        ]
-        return bool(instance.children)
-
-    prune(graph.root)

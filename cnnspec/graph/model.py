@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cnnspec.diagnostics import Span
@@ -137,15 +138,24 @@ class Output(NamedTuple):
 
 
 class Transferred(NamedTuple):
-    """The transfer case that a graph is under, the network as it was, and the paths that start anew with all below."""
+    """The transfer case that a graph is under, and the network as it was.
+
+    `anew` and `left_out` are paths that mean all below them too: what starts anew, and heads for training that the case
+    makes idle, with what leads to them alone.
+    """
 
     case: str
     original: Graph
     anew: tuple[str, ...]
+    left_out: frozenset[str]
 
     def starts_anew(self, path: str) -> bool:
-        """Whether a layer, or a parameter by its key, is at or below such a path."""
+        """Whether a layer, or a parameter by its key, does."""
         return any(path == root or path.startswith(f"{root}.") for root in self.anew)
+
+    def leaves_out(self, path: str) -> bool:
+        """Whether a layer, or a parameter by its key, is left out."""
+        return not self.left_out.isdisjoint(accumulate(path.split("."), "{}.{}".format))
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -76,9 +76,9 @@ class _Folder:
         scope.bind([self.graph.input], x)
         network.steps = self.body([root], scope, x, numbered=False)
         network.output = scope.tensor([self.graph.outputs[0].node])
-        heads = [
-            Head(output.name, scope.tensor([output.node]), output.training_only) for output in self.graph.outputs[1:]
-        ]
+        calls = {s.output: s for s in network.steps if isinstance(s, p.Call) and s.definition.kind == "head"}
+        ends = [(output, scope.tensor([output.node])) for output in self.graph.outputs[1:]]
+        heads = [Head(output.name, end, output.training_only, calls.get(end)) for output, end in ends]
         title = ": ".join(text for text in (spec.name, spec.description) if text)
         if spec.cite:
             title = f"{title} ({spec.cite})"
@@ -199,6 +199,8 @@ class _Folder:
         position: Expr = ZERO
         for rows in entries(containers):
             if all(row and row[0].kind == "output" and self.nothing(row[0]) for row in rows):
+                continue
+            if all(i.kind == "repeat" and not i.children for row in rows for i in row):  # none at all
                 continue
             made = self.entry(rows, containers, scope, position if numbered else const(""), flow)
             steps += made.steps

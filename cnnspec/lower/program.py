@@ -198,11 +198,12 @@ class Parameter:
 
 @dataclass(slots=True, eq=False)
 class Head:
-    """A further output of the network."""
+    """A further output of the network, and the step that makes it, if it has layers of its own."""
 
     name: str
     output: Tensor
     training_only: bool
+    call: Call | None
 
 
 @dataclass(slots=True, eq=False)

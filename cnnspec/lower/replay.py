@@ -47,14 +47,14 @@ class Stretch(NamedTuple):
 def stretches(program: Program) -> list[Stretch]:
     """What each of the network's own steps makes, without its further heads."""
     network = program.network
-    heads = {head.output for head in program.heads}
+    heads = [head.call for head in program.heads]
     env = {q.name: q.default for q in network.parameters}
     for name, expr in network.lets:
         env[name] = evaluate(expr, env)
     tensors = dict.fromkeys(network.inputs, "input")
     found = []
     for step in network.steps:
-        if isinstance(step, p.Call) and step.output in heads:
+        if isinstance(step, p.Call) and step in heads:
             continue
         made: list[Made] = []
         _Run(made).step(step, env, "", tensors)

@@ -78,7 +78,8 @@ class Summary:
             for shown, layer in zip(made["layers"], self.cost.layers, strict=True):
                 start, factor, new, _ = how[layer.node.path]
                 shown |= {"trains_from": start, "rate_factor": factor, "new": new}
-            made["transfer"] = {"case": self.graph.transfer.case} | counted(how, self.cost.layers)
+            case, _, _, left_out = self.graph.transfer
+            made["transfer"] = {"case": case} | counted(how, self.cost.layers) | {"left_out": sorted(left_out)}
         if self.weights is not None:
             made["weights"] = {"loaded": self.weights.number} | self.weights.origin
         return made

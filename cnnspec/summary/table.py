@@ -235,6 +235,8 @@ def _totals(summary: Summary) -> list[tuple[str, str, str]]:
     ]
     if summary.graph.transfer:
         rows += _training(counted(training(summary.graph), summary.cost.layers))
+        if left_out := sorted(summary.graph.transfer.left_out):
+            rows.append(("left out", "-", f"{', '.join(left_out)}: nothing that they share trains"))
     if summary.weights is not None:
         what = ["running statistics too", *filter(None, [summary.weights.origin.get("from")])]
         rows.append(("from weights", f"{summary.weights.number:,}", ", ".join(what)))

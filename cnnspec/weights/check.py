@@ -123,8 +123,8 @@ def replaced_keys(graph: Graph, found: Iterable[str] = ()) -> frozenset[str]:
     if graph.transfer is None:
         return frozenset()
     now, before = contract(graph), contract(graph.transfer.original)
-    anew = {key for key in (*now, *before, *found) if graph.transfer.starts_anew(key)}
-    return frozenset(anew | (before.keys() - now.keys()))
+    gone = {key for key in (*now, *before, *found) if graph.transfer.starts_anew(key) or graph.transfer.leaves_out(key)}
+    return frozenset(gone | (before.keys() - now.keys()))
 
 
 def way_out(graph: Graph, fits: Callable[[Graph], bool]) -> str:

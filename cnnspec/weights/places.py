@@ -105,6 +105,8 @@ def _load_canonical(path: Path, graph: Graph, report: Report, training: bool) ->
         message = f"`{path}` has the layout {version[:60]} of weights, this cnnspec reads {VERSION}"
         report.add("bad-weight-file", message, span)
         return None
+    if graph.transfer:  # heads that it leaves out are in files of the original network, and of other cases
+        file = file.only(key for key in file if not graph.transfer.leaves_out(key))
     original = TRANSFER not in file.metadata
     fits = check_shapes(
         file.shapes, graph, report, f"`{path}`", span, training=training, original=original, stated=file.metadata

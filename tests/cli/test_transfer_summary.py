@@ -41,9 +41,14 @@ def test_all_but_the_head_frozen(tmp_path):
     found = made.to_dict()
     assert found["transfer"] == {
         "case": "small_similar", "trains": FC, "frozen": A + B + C, "new": FC, "from_epoch": {},
+        "left_out": ["side"],
     }  # fmt: skip
     assert found["params"]["trainable"] == FC
     assert found["params"]["non_trainable"] == A + B + C + 2 * 4
+    assert found["params"]["training_only"] == 0
+    assert [layer["path"] for layer in found["layers"] if layer["training_only"]] == []
+    (line,) = (line for line in made.to_text().splitlines() if line.startswith("left out"))
+    assert line.split(maxsplit=3)[2:] == ["-", "side: nothing that they share trains"]
     *_, head = (layer for layer in found["layers"] if layer["params"] and not layer["training_only"])
     assert (head["path"], head["trains_from"], head["rate_factor"], head["new"]) == ("fc", 1, 1.0, True)
     first = found["layers"][0]
@@ -55,6 +60,7 @@ def test_factors_and_epochs(tmp_path):
     found = made.to_dict()
     assert found["transfer"] == {
         "case": "large_similar", "trains": B + C + FC, "frozen": A, "new": FC, "from_epoch": {"3": 4, "7": B - 4},
+        "left_out": [],
     }  # fmt: skip
     layers = {layer["path"]: (layer["trains_from"], layer["rate_factor"]) for layer in found["layers"]}
     assert layers["a.conv"] == (None, 1.0)

@@ -106,6 +106,50 @@ def test_zoo(name):
     holds(smallest(name).verify())
 
 
+BLOCKS = {"twice": {"args": {"n": 2}, "layers": [{"conv": 4, "kernel": 3, "repeat": "$n"}, "relu"]}}
+ENDS = {
+    "layer": {"conv": 4, "kernel": 3, "name": "end"},
+    "residual": {"residual": {"body": [{"conv": 4, "kernel": 3}]}, "name": "end"},
+    "block": {"twice": None, "name": "end"},
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_further_output_may_have_no_layers_of_its_own(end, tmp_path):
+    """It is what some step of the network gives, which goes on from there."""
+    layers = [{"conv": 4, "kernel": 3}, ENDS[end], "global_avg_pool", {"dense": 3}]
+    given = {"channels": 2, "size": 6}
+    spec = {
+        "cnnspec": 1,
+        "name": "n",
+        "input": given,
+        "blocks": BLOCKS,
+        "layers": layers,
+        "outputs": {"further": {"from": "end"}},
+    }
+    net = load(spec, tmp_path)
+    assert len(net.graph.outputs) == 2
+    holds(net.verify())
+
+
+def test_what_is_repeated_no_times_is_not_there(tmp_path):
+    """In the network, and in some uses of a block."""
+    none = {"conv": 4, "kernel": 3, "repeat": 0}
+    layers = [
+        {"conv": 4, "kernel": 3},
+        none,
+        {"twice": 0},
+        {"twice": 2},
+        none | {"name": "z"},
+        "global_avg_pool",
+        {"dense": 3},
+    ]
+    spec = {"cnnspec": 1, "name": "n", "input": {"channels": 2, "size": 6}, "blocks": BLOCKS, "layers": layers}
+    net = load(spec, tmp_path)
+    assert sum(node.op.kind == "conv" for node in net.graph.nodes) == 3
+    holds(net.verify())
+
+
 AUX = {"from": "c", "layers": ["global_avg_pool", {"dense": 2, "name": "fc"}], "training_only": True}
 
 

@@ -42,7 +42,7 @@ transfer:
 RECIPE = "optimizer: {sgd: 0.1, momentum: 0.9}, epochs: 2, batch_size: 16"
 AUX = """\
 outputs:
-  side: {from: block1, training_only: true, loss_weight: 0.3, layers: [flatten, {dense: 3, name: fc}]}
+  side: {from: block3, training_only: true, loss_weight: 0.3, layers: [flatten, {dense: 3, name: fc}]}
 """
 
 

@@ -291,7 +291,7 @@ class _Writer:
             layer["name"] = name
             self.named.append(name)
         elif self.some(0.2):
-            layer["repeat"] = self.pick(2, 3)
+            layer["repeat"] = self.pick(0, 2, 2, 3, 3)
             if self.some(0.5) and "stride" in layer and "output_padding" not in layer:
                 layer["first"] = {"stride": layer.pop("stride")}
         elif self.some(0.15):
@@ -337,7 +337,11 @@ class _Writer:
         return [layer]
 
     def residual(self) -> Any:
-        return [{"residual": self.residue(self.pick(1, 1, 2), self.pick(self.channels, 4, 6))}]
+        layer: Layer = {"residual": self.residue(self.pick(1, 1, 2), self.pick(self.channels, 4, 6))}
+        if self.some(0.2):
+            layer["name"] = self.name("named")
+            self.named.append(layer["name"])
+        return [layer]
 
     def residue(self, stride: Any, filters: Any) -> dict[str, Any]:
         body = self.path(1 if isinstance(stride, str) else stride, filters)
@@ -423,6 +427,7 @@ class _Writer:
                 use["first"] = {"stride": use[name].pop("stride")}
         elif self.some(0.3):
             use["name"] = self.name("use")
+            self.named.append(use["name"])
         more = [{name: {"filters": self.pick(3, 8)}}] if self.some(0.4) else []
         return [use, *more], {"blocks": blocks}
 

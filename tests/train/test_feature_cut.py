@@ -19,8 +19,9 @@ ZOO = {
     ("resnet18", "small_similar"): "global_avg_pool",
     ("vgg16_bn", "small_similar"): "fc6",
     ("squeezenet1_1", "small_similar"): "fire9",
-    # the first auxiliary head, whose last layer is new, hangs off this
-    ("googlenet", "small_similar"): "inception4a",
+    ("googlenet", "small_similar"): "global_avg_pool",  # the auxiliary heads hang off earlier layers, and are left out
+    ("googlenet_torchvision", "small_similar"): "global_avg_pool",
+    ("inception_v3", "small_similar"): "global_avg_pool",
     # what `features` says
     ("resnet18", "small_different"): "layer2",
     ("vgg16_bn", "small_different"): "block2",
@@ -107,14 +108,21 @@ def test_small_networks(layers, case, expected, tmp_path):
     assert (found if isinstance(found, str) else found.name) == expected
 
 
-def test_a_head_of_training_holds_the_cut_back(tmp_path):
-    head = AUX.replace("from: block1", "from: a")
-    layers = [A, B, POOL, FC]
-    found = find_cut(fold(loaded(tmp_path, layers, {"freeze": ["a", "b"]}, head).graph))
+HEAD = AUX.replace("from: block3", "from: a")
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "before"),
+    [
+        (HEAD, "global_avg_pool", ["a", "b"]),  # for training, where nothing that it shares trains: left out
+        (HEAD.replace("training_only: true, ", ""), "a", ["a"]),  # of inference: its values are needed
+    ],
+)
+def test_heads_off_what_is_frozen(head, name, before, tmp_path):
+    found = find_cut(fold(loaded(tmp_path, [A, B, POOL, FC], {"freeze": ["a", "b"]}, head).graph))
     assert isinstance(found, Cut)
-    assert found.name == "a"
-    assert found.node.path == "a"
-    assert [node.path for node in found.before] == ["a"]
+    assert (found.name, found.node.path) == (name, name)
+    assert [node.path for node in found.before] == before
 
 
 @pytest.mark.parametrize("steps", ["flip: horizontal", "mixup: 0.2", "flip: horizontal}, {flip: vertical}, {cutout: 2"])

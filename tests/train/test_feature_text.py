@@ -40,9 +40,22 @@ def built(folder, variant, backend):
 
 
 def test_network(snapshot):
-    """Two methods, one behind the other; heads of training belong to the second."""
+    """Two methods, one behind the other; heads of training that move nothing are left out."""
     net = cnnspec.load("googlenet", transfer="small_similar", params={"classes": 10})
     snapshot(GOLDEN / "googlenet_small_similar_torch.txt", net.source("torch"))
+
+
+def test_heads_of_training_belong_to_the_second_method(tmp_path):
+    """The first one hangs off the cut and moves nothing, the second off layers that train."""
+    case = "{freeze_through: inception4a, replace: [fc, aux1.fc2, aux2.fc2]}"
+    (tmp_path / "some.yaml").write_text(
+        f"cnnspec: 1\nextends: googlenet\nname: some\ntransfer: {{cases: {{large_similar: {case}}}}}\n"
+    )
+    text = cnnspec.load(tmp_path / "some.yaml", transfer="large_similar").source("torch")
+    before, behind = text.split("    def forward_head(")
+    assert "        return self.inception4a(x)\n" in before
+    assert "        if self.training:\n            return y, self.aux2(x)\n" in behind
+    assert "aux1" not in text
 
 
 @pytest.mark.parametrize("backend", ["torch", "keras"])

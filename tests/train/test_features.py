@@ -64,7 +64,7 @@ def test_training_comes_to_the_same(backend, case, more, tmp_path, capsys):
 
 @SLOWER
 def test_heads_of_training(backend, tmp_path):
-    """The head hangs off the cut, or ends it."""
+    """The head hangs off what trains behind the cut."""
     net = build(
         tmp_path,
         backend,

@@ -113,6 +113,26 @@ def test_without_auxiliary_heads(name: str, tmp_path: Path) -> None:
         read_foreign(graph, "torchvision", tmp_path / "peer.pth", training=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "size"), [("googlenet_torchvision", 224), ("googlenet_torchvision", 96), ("inception_v3", 299)]
+)
+@pytest.mark.parametrize("heads", [True, False])
+def test_a_case_that_leaves_the_heads_out(name: str, size: int, heads: bool, tmp_path: Path) -> None:
+    """They are in the file or not; with images of 96 pixels `aux1.fc1` would have another shape."""
+    model = peer(QUICK[name], aux_logits=heads)
+    torch.save(model.state_dict(), tmp_path / "peer.pth")
+    net = cnnspec.load(name, transfer="small_similar", classes=7, params={"input.size": size})
+    weights = net.load_weights(f"torchvision:{tmp_path / 'peer.pth'}", training=True)
+    own = contract(net.graph)
+    assert list(weights) == list(own)
+    assert not [key for key in own if key.startswith("aux")]
+    theirs = [value for value in in_order(model)[: len(own)] if value.shape[:1] != (10,)]
+    ours = [weights[key] for key in own if not key.startswith("fc.")]
+    assert len(ours) == len(theirs) == len(own) - 2
+    for mine, their in zip(ours, theirs, strict=True):
+        assert np.array_equal(mine, their)
+
+
 def test_some_of_an_auxiliary_head_is_not_enough(tmp_path: Path) -> None:
     state = peer("googlenet").state_dict()
     for key in [key for key in state if key.startswith("aux2")]:

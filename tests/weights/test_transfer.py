@@ -216,6 +216,34 @@ def test_a_file_of_another_network_says_so(file):
     assert found.help.startswith("take them under a transfer case")
 
 
+AUXILIARY = """outputs:
+  aux: {from: late, training_only: true, layers: [global_avg_pool, {dense: 5}, {dense: $classes, name: fc}]}
+transfer:
+  head: [fc]
+  cases:
+    small_similar: {freeze: ["*"], replace: [fc, aux.fc]}
+    large_similar: {replace: {fc: , aux.fc: [{dense: 4}, {dense: $classes}]}}
+"""
+
+
+def test_heads_that_a_case_leaves_out(file):
+    """A file may have them, whichever case it was saved under, and whatever they were then."""
+    path = file.with_name("small.yaml")
+    path.write_text(SPEC[: SPEC.index("transfer:")] + AUXILIARY)
+    original, small, large = cnnspec.load(path), under(file, "small_similar"), under(file, "large_similar")
+    assert [key for key in contract(small.graph) if key.startswith("aux")] == []
+    original.save_weights(file, original.weights(7))
+    check(small, small.load_weights(file), original, ("fc.",))
+    rewritten(file, lambda arrays: arrays.pop("aux.dense.weight"))  # nor need they be whole
+    check(small, small.load_weights(file), original, ("fc.",))
+    for net, other in ((large, small), (small, large)):
+        tuned = file.with_name("tuned.safetensors")
+        net.save_weights(tuned, net.weights(9))
+        weights = other.load_weights(tuned)
+        assert list(weights) == list(contract(small.graph))
+        assert all(np.array_equal(array, net.weights(9)[key]) for key, array in weights.items())
+
+
 HEADS = {"resnet18": "fc", "vgg16_bn": "fc8"}
 
 

@@ -157,17 +157,32 @@ def test_counts(name: str, transfer: str, count: int) -> None:
     assert trainable(case(name, transfer, classes=10)) == count
 
 
-def test_auxiliary_head_starts_anew() -> None:
+@pytest.mark.parametrize("transfer", ["large_similar", "large_different"])
+def test_auxiliary_head_starts_anew(transfer: str) -> None:
     """Of an auxiliary head only its last layer is new: with ten classes, 1024 weights and a bias for each."""
-    net = case("googlenet", "small_similar", classes=10)
+    net = case("googlenet", transfer, classes=10)
+    assert net.graph.transfer
     rows = {row.node.path: row for row in net.summary().cost.layers if row.training_only and row.params}
-    assert [path for path in rows if not rows[path].trainable] == [
-        "aux1.conv",
-        "aux1.fc1",
-        "aux2.conv",
-        "aux2.fc1",
-    ]
-    assert {path: row.params for path, row in rows.items() if row.trainable} == {
-        "aux1.fc2": 10_250,
-        "aux2.fc2": 10_250,
-    }
+    assert list(rows) == ["aux1.conv", "aux1.fc1", "aux1.fc2", "aux2.conv", "aux2.fc1", "aux2.fc2"]
+    assert all(row.trainable for row in rows.values())
+    new = {path: row.params for path, row in rows.items() if net.graph.transfer.starts_anew(path)}
+    assert new == {"aux1.fc2": 10_250, "aux2.fc2": 10_250}
+
+
+HEADS = {"googlenet": ["aux1", "aux2"], "googlenet_torchvision": ["aux1", "aux2"], "inception_v3": ["aux"]}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("transfer", CASES)
+def test_heads_for_training(name: str, transfer: str) -> None:
+    """They are there where they train layers of inference, and only there."""
+    assert [o.name for o in cnnspec.load(name).graph.outputs[1:]] == HEADS.get(name, [])
+    graph = case(name, transfer).graph
+    assert graph.transfer
+    large = transfer.startswith("large")
+    assert [output.name for output in graph.outputs[1:]] == (HEADS.get(name, []) if large else [])
+    assert graph.transfer.left_out == (frozenset(HEADS.get(name, ())) if transfer == "small_similar" else frozenset())
+    main = graph.ancestors([graph.outputs[0].node])
+    moving = {n.index for n in graph.nodes if n.params and n.path not in graph.frozen - graph.starts.keys()}
+    for output in graph.outputs:
+        assert graph.ancestors([output.node]) & main & moving, output.name
