@@ -671,11 +671,12 @@ def _warnings(net: Any, weights: Any) -> list[Any]:
 
 
 def _recipe_warnings(net: Any, name: str | None) -> list[Any]:
-    """What is to be said of the recipe called `name`, or of the spec's, unless it has mistakes, which are errors."""
+    """What is to be said of the recipe called `name`, or of the usual one, unless it has mistakes, which are errors."""
     from cnnspec.diagnostics import Report
+    from cnnspec.graph.recipe import usual_recipe
 
     report = Report()
-    net.spec.read_recipe(report, name or "")
+    net.spec.read_recipe(report, name or usual_recipe(net.graph))
     return [] if report.failed else report.sorted()
 
 

@@ -341,7 +341,7 @@ GOOD_SECTIONS = [
     "transfer: {head: [head], cases: {large_similar: {freeze_through: stem, unfreeze: {5: [stem]}}}}",
     "transfer: {head: [head], cases: {large_similar: {learning_rate: {stem: 0.1}, replace: {head: null}}}}",
     "transfer: {head: [head], cases: {large_different: {replace: {head: [{conv: 3, kernel: 1}]}}}}",
-    "transfer: {head: [head], cases: {small_different: {features: {from: stem, layers: [flatten]}}}}",
+    "transfer: {head: [head], cases: {small_different: {features: {from: stem, layers: [flatten, {dense: $classes}]}}}}",
 ]
 
 GOOD_LAYERS = [
@@ -419,7 +419,7 @@ def test_both_accept(validator: Draft202012Validator, check: Check, text: str) -
 
 def test_an_extending_spec_needs_little(validator: Draft202012Validator, check: Check) -> None:
     text = (
-        "name: other\nextends: resnet50\nparams: {classes: 5}\ninput: {size: 64}\npreprocess: null\n"
+        "name: other\nextends: resnet50\nparams: {classes: 5}\ninput: {size: 160}\npreprocess: null\n"
         "defaults: {conv: {norm: null}}\ntransfer: {cases: {}}\n"
     )
     assert check(text) == []
