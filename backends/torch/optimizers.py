@@ -38,10 +38,11 @@ def make_optimizer(graph: Graph, recipe: Recipe, factors: bool = False, late: bo
     key = "decay" if beside else "weight_decay"
     text = [_HEAD]
     parameters: Code = "model.parameters()"
-    exclude = _excluded(graph, optimizer.exclude)
+    normed = any(node.op.role == "norm" and node.params for node in graph.nodes)
+    exclude = _excluded(graph, optimizer.exclude, normed)
     if decay and exclude:
         text.append('    """The optimiser; what no decay touches is a group of its own."""')
-        text += _groups(graph, exclude)
+        text += _groups(exclude, normed)
         decayed = f'{{"params": decayed, "{key}": {literal(decay)}}}'
         rest = '{"params": rest, "decay": 0.0}' if beside else '{"params": rest}'
         text += ["    groups: list[dict[str, Any]] = [", f"        {decayed},", f"        {rest},", "    ]"]
@@ -69,26 +70,20 @@ def make_optimizer(graph: Graph, recipe: Recipe, factors: bool = False, late: bo
     return Function("\n".join(text), (f"{_SNIPPETS}.steps:decay_weights", *wanted))
 
 
-def _normed(graph: Graph) -> bool:
-    """Whether a network has norms with parameters."""
-    return any(node.op.role == "norm" and node.params for node in graph.nodes)
-
-
-def _excluded(graph: Graph, exclude: Collection[str]) -> set[str]:
-    """What no decay touches, of that which a network has."""
+def _excluded(graph: Graph, exclude: Collection[str], normed: bool) -> set[str]:
+    """What no decay touches, of that which a network has; one that is `normed` has norms with parameters."""
     others = [node for node in graph.nodes if node.op.role != "norm"]
     has = {
-        "norm": _normed(graph),
+        "norm": normed,
         "bias": any("bias" in node.params for node in others),
         "prelu": any(node.op.kind == "prelu" for node in others),
     }
     return {kind for kind in exclude if has[kind]}
 
 
-def _groups(graph: Graph, exclude: Collection[str]) -> list[str]:
+def _groups(exclude: Collection[str], normed: bool) -> list[str]:
     """Statements that fill the lists `decayed` and `rest`."""
     tests = []
-    normed = _normed(graph)
     if "norm" in exclude:
         tests += ["norm", *(['name == "bias"'] if "bias" in exclude else [])]
     elif "bias" in exclude and normed:

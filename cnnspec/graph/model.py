@@ -89,6 +89,11 @@ class Node:
         return self.op.canonical(self.input_shapes)
 
     @property
+    def learns(self) -> bool:
+        """Whether it has parameters that training changes where it is not frozen; running statistics are none."""
+        return any(param.trainable for param in self.params.values())
+
+    @property
     def probabilities(self) -> str:
         """`softmax` or `sigmoid` if its values are the probabilities that one of these gives, else empty."""
         node = self

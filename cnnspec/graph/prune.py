@@ -29,8 +29,8 @@ def drop_idle_heads(graph: Graph) -> frozenset[str]:
     inference = graph.ancestors([output.node for output in graph.outputs if not output.training_only])
     useful: set[int] = set()  # layers of inference that train, and all behind them
     for node in graph.nodes:
-        trains = node.path in first and any(param.trainable for param in node.params.values())
-        if (trains and node.index in inference) or any(source.index in useful for source in node.inputs):
+        trains = node.learns and node.path in first and node.index in inference
+        if trains or any(source.index in useful for source in node.inputs):
             useful.add(node.index)
     idle = {output.name for output in graph.outputs if output.training_only and output.node.index not in useful}
     if not idle:

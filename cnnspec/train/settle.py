@@ -77,11 +77,7 @@ def _check_trains(graph: Graph, report: Report) -> None:
     if graph.transfer is None:
         return
     first = graph.first_epochs()
-    begin = {
-        first[node.path]
-        for node in graph.nodes
-        if node.path in first and any(param.trainable for param in node.params.values())
-    }
+    begin = {first[node.path] for node in graph.nodes if node.learns and node.path in first}
     if 1 in begin:
         return
     assert graph.spec.transfer is not None, "a case is of a transfer section"
