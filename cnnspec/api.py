@@ -75,6 +75,17 @@ class Net:
         report.raise_errors()
         return recipe
 
+    def recipe_warnings(self, *, recipe: str = "") -> list[Diagnostic]:
+        """What is to be said of the recipe, or of the one that `recipe` names, without keeping it from training.
+
+        Nothing where it has mistakes: what asks for the recipe raises them.
+        """
+        from cnnspec.graph.recipe import usual_recipe
+
+        report = Report()
+        self.spec.read_recipe(report, recipe or usual_recipe(self.graph))
+        return [] if report.failed else report.sorted()
+
     def summary(self, weights: WeightsOrFile | None = None) -> Summary:
         """Shapes, parameters, multiply-adds and memory of every layer; as text, a table.
 

@@ -224,7 +224,7 @@ def build(
     if given is not None:
         net = net.suited(given, labels=False)
     files = net.write_source(backend.value, output, recipe=recipe or "", weights=given)
-    if warnings := [*_warnings(net, given), *_recipe_warnings(net, recipe)]:
+    if warnings := [*_warnings(net, given), *net.recipe_warnings(recipe=recipe or "")]:
         _complain(warnings)
     for file in files:
         print(f"wrote {file}")
@@ -313,7 +313,7 @@ def train(
                     text = run.resume(device=device or "", features=kept).to_text(run.path)
             else:
                 net = load(spec or _DEFAULT_SPEC, transfer=_case(transfer), params=_settings(set_ or []))
-                if warnings := [*net.warnings, *_recipe_warnings(net, recipe)]:
+                if warnings := [*net.warnings, *net.recipe_warnings(recipe=recipe or "")]:
                     _complain(warnings)
                 options: dict[str, Any] = {
                     "backend": kind or "torch",
@@ -668,16 +668,6 @@ def _colour(stream: Any) -> bool:
 def _warnings(net: Any, weights: Any) -> list[Any]:
     """What is to be said of a network, and of its weights if there are any."""
     return [*net.warnings, *(weights.warnings if weights is not None else ())]
-
-
-def _recipe_warnings(net: Any, name: str | None) -> list[Any]:
-    """What is to be said of the recipe called `name`, or of the usual one, unless it has mistakes, which are errors."""
-    from cnnspec.diagnostics import Report
-    from cnnspec.graph.recipe import usual_recipe
-
-    report = Report()
-    net.spec.read_recipe(report, name or usual_recipe(net.graph))
-    return [] if report.failed else report.sorted()
 
 
 def _complain(diagnostics: Sequence[Any]) -> None:

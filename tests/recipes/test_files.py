@@ -369,9 +369,8 @@ def test_mistakes_are_located_in_the_recipe_file(change, slug, text, write_train
 
 def warned(net: cnnspec.Net, name: str = "") -> list[tuple[str, str]]:
     """What a recipe is reported for, and where."""
-    report = Report()
-    assert net.spec.read_recipe(report, name) is not None
-    return [(d.slug, d.span.text) for d in report.diagnostics]
+    assert net.spec.read_recipe(Report(), name) is not None
+    return [(d.slug, d.span.text) for d in net.recipe_warnings(recipe=name)]
 
 
 @pytest.mark.parametrize("name", cnnspec.zoo())
@@ -418,6 +417,13 @@ def test_what_pieces_are_compared_with(preprocess, doubtful, tmp_path) -> None:
         f"{preprocess}train: {{optimizer: {{sgd: 0.1}}, epochs: 3, batch_size: 4, augment: [{{random_crop: [64, 80]}}]}}\n"
     )
     assert warned(cnnspec.load(tmp_path / "net.yaml")) == ([("small-pieces", "[64, 80]")] if doubtful else [])
+
+
+def test_mistakes_in_a_recipe_are_no_warnings(write_train) -> None:
+    net = cnnspec.load(write_train("{optimizer: {sgd: -1}, epochs: 3, batch_size: 4}"))
+    assert net.recipe_warnings() == []
+    with pytest.raises(cnnspec.SpecError, match="got -1"):
+        net.recipe  # noqa: B018
 
 
 def test_commands_warn_of_a_recipe(tmp_path) -> None:

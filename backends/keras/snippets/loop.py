@@ -199,7 +199,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             start = done * ACCUMULATION
             source = batches(data.train, args.batch_size, epoch=epoch, start=start)
             source = groups_of(source, ACCUMULATION)
-        bar = {"total": steps, "initial": done, "leave": False, "disable": None}
+        bar = {"total": len(rates), "initial": at.step, "leave": False, "disable": None}
         for batch in tqdm(source, f"epoch {epoch + 1}/{args.epochs}", **bar):
             if PLATEAU:
                 rate = rates[at.step] * watchers["plateau"].scale

@@ -86,7 +86,8 @@ class _Checks:
 
     def _warmup(self, warmup: Warmup) -> None:
         if warmup.epochs >= self.recipe.epochs:
-            self._late(f"a warm-up of {warmup.epochs:g} epochs leaves none", ("schedule", "warmup", "epochs"))
+            epochs = f"{warmup.epochs:g} epoch{'s' * (warmup.epochs != 1)}"
+            self._late(f"a warm-up of {epochs} leaves none", ("schedule", "warmup", "epochs"))
         if warmup.shape == "constant" and not warmup.start:
             self._conflict(
                 "a constant warm-up that starts at 0 trains nothing",
