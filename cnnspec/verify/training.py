@@ -25,17 +25,17 @@ Right ones come to 1e-14 in float64, and no mistake of meaning to less than 1e-7
 LATER: dict[Precision, float] = {"float64": 1e-8, "float32": 1e-3}
 """The same after later steps: in float32, roundings grow from one to the next."""
 SELF_NOISE = 10
-"""It may also be so many times what the base departs from itself, when it starts a rounding aside.
+"""It may also be so many times what the base departs from itself, when what differs must not matter.
 
 That is each parameter's own departure; in float32 that of any of them, as it is chance which one a flipping ReLU moves
 first. Where training is stable it is nothing in float64; in float32 it is much in deep networks.
 """
-ASIDE, STARTS, FLIP = 10, 4, 2
-"""In float32 the base starts ten roundings aside, from four places, and the others may depart twice as far.
+ASIDE: dict[Precision, int] = {"float64": 1, "float32": 10}
+STARTS: dict[Precision, int] = {"float64": 1, "float32": 4}
+"""How many roundings aside the base starts, and from how many places.
 
-Where training is smooth, ten roundings put it ten times as far off as one. A ReLU or a pool that flips does not: it
-moves the weights as far after one as after ten, but ten times as seldom, and ten times a start that flips nothing is
-next to nothing. There are several, as it is also chance when and what they flip.
+A ReLU or a pool that flips moves the weights as far after one rounding as after ten, but ten times as seldom, and ten
+times a start that flips nothing is next to nothing. It is also chance when and what they flip. In float64 none does.
 """
 
 Values = dict[str, tuple[Node, Any]]
@@ -98,7 +98,7 @@ class _Race:
         for step in range(1, self.plan.steps + 1):
             try:
                 expected = next(own)
-                disturbed = [(next(values), times) for values, times in noises]
+                disturbed = [next(values) for values in noises]
             except Exception as error:
                 return [replace(check.failed(error), backend=self.base.name, against=check.backend) for check in checks]
             bounds = self._bounds(step, expected, disturbed)
@@ -130,13 +130,12 @@ class _Race:
                 values |= {f"average of {key}": (node, averages[key]) for key, node in self.nodes.items()}
             yield values
 
-    def _noises(self) -> list[tuple[Iterator[Values], int]]:
-        """Runs of the base in which what differs must not matter, and how many times as far others may depart."""
-        if self.precision == "float64":
-            return [(self._values(self.base, "float64", self._aside(1, 0)), SELF_NOISE)]
-        starts = (self._aside(ASIDE, seed) for seed in range(STARTS))
-        disturbed = [(self._values(self.base, "float32", weights), FLIP) for weights in starts]
-        return [*disturbed, (self._values(self.base, "float64"), SELF_NOISE)]
+    def _noises(self) -> list[Iterator[Values]]:
+        """Runs of the base in which what differs must not matter."""
+        precision = self.precision
+        starts = (self._aside(ASIDE[precision], seed) for seed in range(STARTS[precision]))
+        runs = [self._values(self.base, precision, weights) for weights in starts]
+        return runs if precision == "float64" else [*runs, self._values(self.base, "float64")]
 
     def _aside(self, roundings: int, seed: int) -> dict[str, Any]:
         """The weights, each off by so many roundings or none."""
@@ -145,8 +144,8 @@ class _Race:
         factors = {key: 1 + generator.integers(-1, 2, array.shape) * eps for key, array in self.weights.items()}
         return {key: (self.weights[key] * factor).astype(self.precision) for key, factor in factors.items()}
 
-    def _bounds(self, step: int, expected: Values, disturbed: Sequence[tuple[Values, int]]) -> dict[str, _Bound]:
-        """The size of everything, and how far from it others may lie: so many times as far as each of the disturbed."""
+    def _bounds(self, step: int, expected: Values, disturbed: Sequence[Values]) -> dict[str, _Bound]:
+        """The size of everything, and how far from it others may lie."""
         sizes = {name: largest(array) for name, (_, array) in expected.items()}
         trained = [sizes[key] for key, node in self.nodes.items() if node.params[key.rpartition(".")[2]].trainable]
         floor = SMALLEST_STEP * max(trained, default=0.0)
@@ -154,8 +153,8 @@ class _Race:
         scales = {name: max(size, floor) for name, size in sizes.items()} | {"loss": self.top_loss}
         part = (FIRST if step == 1 else LATER)[self.bounds]
         for name, (_, array) in expected.items():
-            apart = max(times * largest(values[name][1], array) for values, times in disturbed)
-            noise = apart / scales[name] if scales[name] else 0.0
+            apart = max(largest(values[name][1], array) for values in disturbed)
+            noise = SELF_NOISE * apart / scales[name] if scales[name] else 0.0
             self.noise[self._of(name)] = max(self.noise.get(self._of(name), 0.0), noise)
         parts = {of: max(part, noise) for of, noise in self.noise.items()}
         return {name: _Bound(scale, scale * parts[self._of(name)]) for name, scale in scales.items()}
