@@ -58,7 +58,7 @@ def optimizer_text(recipe: Recipe, phases: Phases | None = None) -> Printed:
         if recipe.gradient_accumulation > 1:
             scaler = "Scaled"
             wanted.append(f"{SNIPPETS}.accumulate:Scaled")
-        body.append(f"    return {scaler}(optimizer)")
+        body.append(f"    return {scaler}(optimizer, 2.0**16)")
     elif names:
         body.append("    return optimizer")
     else:

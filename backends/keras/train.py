@@ -19,7 +19,7 @@ from cnnspec.spec.recipe.schedule import ReduceOnPlateau
 from cnnspec.train.collect import collect, read, unsettled
 from cnnspec.train.data_file import least_share
 from cnnspec.train.features import feature_cut
-from cnnspec.train.head import head, imported
+from cnnspec.train.head import head, imported, title
 from cnnspec.train.phases import phases, unlearnt
 from cnnspec.train.rates import learning_rates
 from cnnspec.train.specialise import specialise
@@ -117,16 +117,11 @@ class _Printer:
         statement, network = imported(self.printed.function, "network", others)
         return render(
             "train_keras.py.jinja",
-            docstring=docstring(self._title()),
+            docstring=docstring(title(self.program.name, recipe)),
             imports=head({*imports, statement}),
             constants=constants,
             parts=[*definitions, *before, self.make_model(network, bool(start.parts)), *after, *loop],
         )
-
-    def _title(self) -> str:
-        recipe = self.recipe
-        size = f"{recipe.batch_size} images a batch"
-        return f"Train {self.program.name}: {recipe.optimizer.kind}, {recipe.epochs} epochs, {size}"
 
     def constants(self) -> list[str]:
         """The recipe's numbers."""

@@ -178,6 +178,7 @@ def _data(program: Program) -> ModuleType:
     classes = program.graph.outputs[0].node.shape.channels
     data.__dict__.update(
         CLASSES=[str(i) for i in range(classes)],
+        Batch=Any,
         Data=Any,
         DataError=ValueError,
         Features=Any,

@@ -92,16 +92,20 @@ def _groups(exclude: Collection[str], normed: bool) -> list[str]:
         tests.append('name == "bias"')
     if "prelu" in exclude:
         tests.append("isinstance(module, nn.PReLU)")
-    name = "name" if "bias" in exclude else "_"
     norm = [f"        norm = isinstance(module, {_NORMS})"] if normed and {"norm", "bias"} & set(exclude) else []
+    chosen = f"chosen = rest if {' or '.join(tests)} else decayed"
+    each = [
+        "        for name, parameter in module.named_parameters(recurse=False):",
+        f"            {chosen}",
+        "            chosen.append(parameter)",
+    ]
+    whole = [f"        {chosen}", "        chosen.extend(module.parameters(recurse=False))"]
     return [
         "    decayed: list[nn.Parameter] = []",
         "    rest: list[nn.Parameter] = []",
         "    for module in model.modules():",
         *norm,
-        f"        for {name}, parameter in module.named_parameters(recurse=False):",
-        f"            excluded = {' or '.join(tests)}",
-        "            (rest if excluded else decayed).append(parameter)",
+        *(each if "bias" in exclude else whole),
     ]
 
 

@@ -26,7 +26,7 @@ from cnnspec.spec.recipe.model import GlobalNorm, Metric, ParameterNorm, Recipe,
 from cnnspec.spec.recipe.schedule import ReduceOnPlateau
 from cnnspec.train.collect import collect, unsettled
 from cnnspec.train.features import feature_cut
-from cnnspec.train.head import head, imported
+from cnnspec.train.head import head, imported, title
 from cnnspec.train.phases import phases, unlearnt
 from cnnspec.train.rates import learning_rates
 from cnnspec.train.specialise import specialise
@@ -108,8 +108,6 @@ class _Printer:
         ]
         slots = self.slots()
         found = collect(sorted(set(self.wanted)))
-        numbers = f"{recipe.optimizer.kind}, {recipe.epochs} epochs, {recipe.batch_size} images a batch"
-        title = recipe.description or numbers
         constants = self.constants()
         constants += unsettled(found.values, constants)
         on = {"CACHES": self.cut is not None, "HALF": bool(self.half)}
@@ -121,7 +119,7 @@ class _Printer:
         )
         return render(
             "train_torch.py.jinja",
-            docstring=docstring(f"Trains {self.program.name}: {title}"),
+            docstring=docstring(title(self.program.name, recipe)),
             imports=head({*imports, statement}),
             constants=constants,
             parts=parts,
@@ -158,14 +156,10 @@ class _Printer:
             "    loss = loss_function(logits, labels)",
         ]
         if self.loss_weights:
-            heads = ", ".join(f"({literal(weight)}, outputs[{i}])" for i, weight in self.loss_weights.items())
             made.append("    if model.training:")
-            made.append(f"        for weight, other in [{heads}]:")
-            made.append(
-                "            loss = loss + weight * loss_function("
-                + ("other.float()" if self.half else "other")
-                + ", labels)"
-            )
+            for i, weight in self.loss_weights.items():
+                other = f"outputs[{i}].float()" if self.half else f"outputs[{i}]"
+                made.append(f"        loss = loss + {literal(weight)} * loss_function({other}, labels)")
         if self.mixes and self.numbers:
             made.append("    labels = labels if labels.ndim == 1 else labels.argmax(1)")
         sums: list[Code] = ["loss.detach()"]
@@ -276,6 +270,8 @@ class _Printer:
         if not self.tables:
             return []
         self.imports |= {"from data import Part", "import numpy as np"}
+        run = f"logits = model(inputs){'[0]' if self.several else ''}"
+        run_lines = [f"with torch.autocast(device.type, {self.half}):", f"    {run}"] if self.half else [run]
         return [
             "@torch.inference_mode()",
             "def count_taken(",
@@ -286,7 +282,7 @@ class _Printer:
             "    counts = np.zeros((len(CLASSES), len(CLASSES)), np.int64)",
             "    for images, labels in batches(part, batch_size):",
             "        inputs = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)",
-            f"        logits = model(inputs){'[0]' if self.several else ''}",
+            *("        " + line for line in run_lines),
             "        np.add.at(counts, (labels, logits.argmax(1).cpu().numpy()), 1)",
             "    return counts",
         ]
@@ -400,7 +396,7 @@ class _Printer:
         wrap = ["cached = not args.no_features", "head = Head(model, cached)"] if self.cut else []
         if self.cut:
             self.use("features:Head", "features:frozen_features")
-            cached = ["images = data  # for the tables"] if self.tables else []
+            cached = ["original = data  # for the tables"] if self.tables else []
             cached += ["if cached:", "    data, said = frozen_features(model, data, args, device)"]
             cached += ["    if RANK == 0:", "        print(said)"]
         if not self.phases.unfreeze:
@@ -469,7 +465,7 @@ class _Printer:
         save = [f'save({self.evaluated}.state_dict(), args.run / "final.pt")']
         if self.tables:
             self.imports.add("from data import CLASSES")
-            of = "images" if self.cut else "data"
+            of = "original" if self.cut else "data"
             save.append(f"part = {of}.test or {of}.validation")
             save.append("if part:")
             save.append(f"    counts = count_taken({self.evaluated}, part, args.batch_size, device)")

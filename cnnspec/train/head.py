@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
+from cnnspec.spec.recipe import Recipe
 from cnnspec.train.collect import merge_imports
 
 _LOCAL = ("data", "model")
@@ -14,6 +15,12 @@ _ENDS = """\
 if __name__ == "__main__":  # before the first step there is nothing to keep
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(130))"""
+
+
+def title(name: str, recipe: Recipe) -> str:
+    """What the file does, in a line."""
+    numbers = f"{recipe.optimizer.kind}, {recipe.epochs} epochs, {recipe.batch_size} images a batch"
+    return f"Trains {name}: {recipe.description or numbers}"
 
 
 def head(statements: Iterable[str]) -> list[str]:

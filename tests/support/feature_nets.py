@@ -96,6 +96,8 @@ def train(folder: Path, run: str, *options: str, status: int | str = 0) -> None:
         code = ended.code or 0
     finally:
         sys.argv, sys.path[:] = before, path
+        if "keras" in sys.modules:  # a recipe of mixed precision sets it for the whole process
+            sys.modules["keras"].config.set_dtype_policy("float32")
         for name in ("model", "data"):
             sys.modules.pop(name, None)
         for number, handler in handlers.items():

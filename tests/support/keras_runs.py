@@ -14,6 +14,7 @@ import numpy as np
 
 CLASSES = [str(i) for i in range(5)]
 SEED = 0
+Batch = tuple[np.ndarray, np.ndarray]
 class DataError(Exception): pass
 class Part:
     def __init__(self, seed, count):

@@ -90,6 +90,10 @@ def test_half_precision(backend, precision, tmp_path):
     train(tmp_path, "kept_run")
     train(tmp_path, "anew", "--no-features")
     assert_close(net, backend, tmp_path, "kept_run", "anew", 1e-3)
+    # the table is of the images that the last epoch was validated on, in the same precision
+    counts = np.genfromtxt(tmp_path / "anew" / "confusion.csv", delimiter=",", skip_header=1)[:, 1:]
+    accuracy = float(rows(tmp_path, "anew")[-1]["validation_accuracy"])
+    assert np.trace(counts) / counts.sum() == pytest.approx(accuracy, abs=1e-12)
 
 
 @BACKENDS

@@ -19,8 +19,11 @@ HEADS = SWITCH = True
 def head_of(model: keras.Model) -> keras.Model:
     """What is behind the frozen layers of a model, and takes their features."""
     head = type(model)(model.get_layer(CUT).output, model.outputs)
-    loss = model.loss[0] if HEADS else model.loss
-    return compiled(head, loss, model.optimizer)
+    if HEADS:
+        head = compiled(head, model.loss[0], model.optimizer)
+    if not HEADS:
+        head = compiled(head, model.loss, model.optimizer)
+    return head
 
 
 def frozen_features(

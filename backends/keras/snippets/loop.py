@@ -19,7 +19,8 @@ from types import SimpleNamespace
 
 import keras
 import numpy as np
-from data import CLASSES, Data, DataError, Part, batches, load_data
+from data import CLASSES, Batch, Data, DataError, Part, batches, load_data
+from keras import ops
 from tqdm import tqdm
 
 from cnnspec.backends.keras.snippets.devices import placed
@@ -27,6 +28,7 @@ from cnnspec.backends.keras.snippets.features import frozen_features, head_of
 from cnnspec.backends.keras.snippets.layers import unfreeze
 from cnnspec.backends.keras.snippets.state import (
     load_newest,
+    load_weights,
     save,
     save_weights,
 )
@@ -41,12 +43,10 @@ def targets(labels: np.ndarray) -> np.ndarray:
     """One-hot rows of classes; mixed labels are such rows already."""
     if labels.ndim == 2:
         return labels
-    return np.eye(len(CLASSES), dtype=np.float32)[labels]
+    return (labels[:, None] == np.arange(len(CLASSES))).astype(np.float32)
 
 
-def train_step(
-    model: keras.Model, batch: tuple[np.ndarray, np.ndarray]
-) -> dict[str, float]:
+def train_step(model: keras.Model, batch: Batch) -> dict[str, float]:
     """Update the weights once; returns sums over the images."""
     images, labels = batch
     if ONE_HOT:
@@ -56,18 +56,18 @@ def train_step(
     if HEADS:
         same = [labels] * len(model.outputs)
         means = of_first(model, model.train_on_batch(images, same, return_dict=True))
-    sums = {name: means[name] * len(images) for name in FIGURES}
-    return sums | {"images": len(images)}
+    right = {name: round(means[name] * len(images)) for name in FIGURES[1:]}
+    return {"loss": means["loss"] * len(images), **right, "images": len(images)}
 
 
 def accumulated_step(
     model: keras.Model,
     gather: keras.Model,
-    parts: list[tuple[np.ndarray, np.ndarray]],
+    parts: list[Batch],
 ) -> Counter[str]:
     """Update the weights once, for several batches; returns sums over all images."""
     for gathered in model.optimizer.gather.sums:
-        gathered.assign(np.zeros(gathered.shape))
+        gathered.assign(ops.zeros_like(gathered))
     total = sum(len(labels) for _, labels in parts)
     sums = Counter(images=total)
     for i, (images, labels) in enumerate(parts, start=1):
@@ -82,8 +82,8 @@ def accumulated_step(
             same = ([labels] * len(model.outputs), [weights] * len(model.outputs))
             means = used.train_on_batch(images, *same, return_dict=True)
             means = of_first(model, means)
-        means["loss"] /= share  # the weights have it in them
-        sums.update({name: means[name] * len(images) for name in FIGURES})
+        sums["loss"] += means["loss"] * total  # the weights have the share in them
+        sums.update({name: round(means[name] * len(images)) for name in FIGURES[1:]})
     return sums
 
 
@@ -103,8 +103,8 @@ def evaluate(model: keras.Model, part: Part, batch_size: int) -> dict[str, float
         if ONE_HOT:
             labels = targets(labels)
         means = model.test_on_batch(images, labels, return_dict=True)
-        sums.update({name: means[name] * len(images) for name in FIGURES})
-        sums["images"] += len(images)
+        sums.update({name: round(means[name] * len(images)) for name in FIGURES[1:]})
+        sums.update({"loss": means["loss"] * len(images), "images": len(images)})
     if not sums["images"]:
         raise DataError("no image of the validation part can be read")
     return {f"validation_{name}": sums[name] / sums["images"] for name in FIGURES}
@@ -157,7 +157,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
     at = SimpleNamespace(size=size, step=0, seconds=0.0, sums=Counter(), rows=[])
     if any(folder.glob("step-*")):
         if not args.resume:
-            sys.exit(f"error: {folder} is not empty: `--resume` continues that run")
+            sys.exit(f"error: {folder} has checkpoints: `--resume` goes on from them")
         vars(at).update(load_newest(folder, whole if CACHES else model))
         at.sums = Counter(at.sums)
         if WATCHES:
@@ -167,7 +167,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
         sys.exit(f"error: {folder} is of other data or batches: {at.size}")
     if CACHES:
         if TABLES:
-            images = data
+            original = data
         if not args.no_features:
             data, said = frozen_features(whole, data, args)
             print(said)
@@ -263,14 +263,14 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
     if CACHES:
         model = whole
         if TABLES:
-            data = images
+            data = original
             if HEADS:
                 network = keras.Model(model.inputs, model.outputs[0])
     if RESTORES:
         best = args.run / f"{RESTORED}.weights.h5"
         if not best.is_file():
             sys.exit("error: no epoch is the best: what is watched is not a number")
-        model.load_weights(best)
+        load_weights(keras.Model(model.inputs, model.outputs), best)
     if not SAVES:
         with replacing(args.run / "final.weights.h5") as path:  # without the optimiser
             keras.Model(model.inputs, model.outputs).save_weights(path)

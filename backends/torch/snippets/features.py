@@ -56,7 +56,10 @@ def frozen_features(
     for name in FROZEN:
         for tensor in model.get_submodule(name).state_dict().values():
             key.update(tensor.cpu().numpy().tobytes())
-    precision = PRECISION if HALF else torch.float32
-    key.update(f"{torch.__version__} {device.type} {precision}".encode())
-    found = args.features, key.digest(), args.batch_size
-    return with_features(data, *found, compute, True if RANK else None)
+    key.update(f"{torch.__version__} {device.type}".encode())
+    if HALF:
+        key.update(str(PRECISION).encode())
+    hide = True if RANK else None
+    return with_features(
+        data, args.features, key.digest(), args.batch_size, compute, hide
+    )

@@ -32,7 +32,8 @@ def resume(folder: Path, stateful: dict[str, Any]) -> Any:
     """Go on from the newest checkpoint that can be read; returns what is left of it."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            assert not zipfile.ZipFile(path).testzip(), "it was changed on disk"
+            if zipfile.ZipFile(path).testzip():
+                raise ValueError("it was changed on disk")
             state = torch.load(path, "cpu", weights_only=True)
             for name, part in stateful.items():
                 part.load_state_dict(state[name])

@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from cnnspec.ops.fields import Count
-from cnnspec.spec.recipe.fields import HeldOut, Whole
+from cnnspec.spec.recipe.fields import HeldOut, Seed
 from cnnspec.spec.tagged import OneOf, Section, Strict, Tagged, problems
 
 Path = Annotated[str, Field(min_length=1, description="A path.")]
@@ -164,7 +164,7 @@ class Split(Section):
 
     validation: HeldOut
     stratified: bool = True
-    seed: Whole = 0
+    seed: Seed = 0
 
 
 class Fold(Strict):
@@ -178,7 +178,7 @@ class Fold(Strict):
 
     folds: Annotated[int, Field(ge=2, le=1000, description="A whole number of at least 2.")]
     fold: Count
-    seed: Whole = 0
+    seed: Seed = 0
 
 
 class _Held:

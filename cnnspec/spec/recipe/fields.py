@@ -14,6 +14,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="A n
 Probability = Annotated[float, Field(gt=0, le=1, description="A probability above 0, up to 1.")]
 Share = Annotated[float, Field(gt=0, lt=1, description="A number between 0 and 1, neither included.")]
 Whole = Annotated[int, Field(ge=0, le=2**31 - 1, description="A whole number of at least 0.")]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1, description="A whole number from 0 to 2147483647.")]
 
 Interval = tuple[float, float]
 

@@ -9,7 +9,7 @@ from cnnspec.ops.fields import Count, Fraction, Positive
 from cnnspec.source import Node
 from cnnspec.spec.recipe.augment import Augmentation
 from cnnspec.spec.recipe.data import Data, HeldOutImages, Sample
-from cnnspec.spec.recipe.fields import ClassWeights, NonNegative, Share, Whole
+from cnnspec.spec.recipe.fields import ClassWeights, NonNegative, Seed, Share
 from cnnspec.spec.recipe.initializer import Initializers
 from cnnspec.spec.recipe.optimizer import Optimizer
 from cnnspec.spec.recipe.schedule import Constant, Schedule
@@ -213,7 +213,7 @@ class Recipe(Strict):
     ema: Ema | None = None
     early_stop: EarlyStop | None = None
     checkpoints: Checkpoints = Field(default_factory=Checkpoints)
-    seed: Whole = 0
+    seed: Seed = 0
 
     _node: Node | None = PrivateAttr(default=None)
 
