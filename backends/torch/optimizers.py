@@ -93,13 +93,15 @@ def _groups(exclude: Collection[str], normed: bool) -> list[str]:
     if "prelu" in exclude:
         tests.append("isinstance(module, nn.PReLU)")
     norm = [f"        norm = isinstance(module, {_NORMS})"] if normed and {"norm", "bias"} & set(exclude) else []
-    chosen = f"chosen = rest if {' or '.join(tests)} else decayed"
     each = [
         "        for name, parameter in module.named_parameters(recurse=False):",
-        f"            {chosen}",
-        "            chosen.append(parameter)",
+        f"            excluded = {' or '.join(tests)}",
+        "            (rest if excluded else decayed).append(parameter)",
     ]
-    whole = [f"        {chosen}", "        chosen.extend(module.parameters(recurse=False))"]
+    whole = [
+        f"        chosen = rest if {' or '.join(tests)} else decayed",
+        "        chosen.extend(module.parameters(recurse=False))",
+    ]
     return [
         "    decayed: list[nn.Parameter] = []",
         "    rest: list[nn.Parameter] = []",

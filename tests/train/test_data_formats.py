@@ -228,6 +228,22 @@ def test_no_cifar(tmp_path):
         cifar_data(tmp_path, 10)
 
 
+def test_a_file_of_cifar_is_missing(tmp_path):
+    write_cifar(tmp_path, 10, False, "beside", lambda _, content: content)
+    for path in (missing := sorted(tmp_path.rglob("data_batch_4*"))):
+        path.unlink()
+    assert missing
+    with pytest.raises(DataError, match=r"has no data_batch_4.bin$"):
+        cifar_data(tmp_path, 10)
+
+
+@pytest.mark.parametrize("content", [b"", b"x_train, y_train", b"PK\x03\x04 and no more"])
+def test_what_is_no_npz(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"a.npz is no NumPy archive, or cut off$"):
+        npz_data(tmp_path / "a.npz", validation=False)
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive", None])
 def test_a_broken_archive(tmp_path, content):
     write_cifar(tmp_path, 10, False, "archive")

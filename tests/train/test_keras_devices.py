@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from keras_runs import environment, write_run
+from keras_runs import environment, finish, write_run
 from train_nets import small_net
 
 pytest.importorskip("tensorflow")
@@ -48,6 +48,15 @@ def test_two_devices_give_the_losses_of_one(accumulation, tmp_path):
     assert one[-1, 0] < one[0, 0]
     tables = [(tmp_path / name / "confusion.csv").read_text() for name in ("one", "two")]
     assert tables[0] == tables[1]
+
+
+@pytest.mark.slow
+def test_devices_that_there_are_not(tmp_path):
+    """TensorFlow's strategy would wait for them."""
+    script = write_run(tmp_path / "code", small_net(tmp_path))
+    status, _, err = finish(script, tmp_path / "run", "--device", "gpu:7,gpu:9")
+    assert status == 1
+    assert err.splitlines()[-1] == "error: --device gpu:7,gpu:9: 'GPU:7'"
 
 
 @pytest.mark.slow

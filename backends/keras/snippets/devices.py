@@ -36,7 +36,10 @@ def placed(devices: str) -> AbstractContextManager:
         if "," in devices:
             import tensorflow as tf
 
-            return tf.distribute.MirroredStrategy(devices.split(",")).scope()
+            found = [device.name for device in tf.config.list_logical_devices()]
+            here = {name.rpartition("device:")[2]: name for name in found}
+            used = [here[name] for name in devices.upper().split(",")]
+            return tf.distribute.MirroredStrategy(used).scope()
         with keras.device(devices) if devices else nullcontext():
             keras.ops.zeros(1)  # where there is no such device it fails
     except Exception as error:  # noqa: BLE001 - each framework has its own

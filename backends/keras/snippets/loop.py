@@ -246,7 +246,6 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
         if PLATEAU:
             watchers["plateau"].update(row)
         at.rows.append(row)
-        print(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
         write_table(args.run / "metrics.csv", at.rows)
         if not EVERY:
             checkpoint()
@@ -256,6 +255,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
                 last = last or watchers["early_stop"].waited >= PATIENCE
             if last or (epoch + 1) % CHECKPOINT_EPOCHS == 0:
                 checkpoint()
+        print(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
         if signals:
             return 130
     if EMA:
@@ -301,9 +301,9 @@ def main() -> None:
         data = load_data(args.data)
         with placed(args.device):
             if BALANCED:
-                model = make_model(args, balanced(data.train.labels, len(CLASSES)))
+                weights = balanced(data.train.labels, len(CLASSES))
+                sys.exit(train(make_model(args, weights), data, args))
             if not BALANCED:
-                model = make_model(args)
-            sys.exit(train(model, data, args))
+                sys.exit(train(make_model(args), data, args))
     except (DataError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -50,10 +50,13 @@ def cifar_contents(folder: Path, classes: int) -> Iterator[tuple[str, bytes]]:
     for archive, inside, suffix in CIFAR_VERSIONS[classes]:
         names = [name + suffix for name in CIFAR_FILES[classes]]
         for place in (folder, folder / inside):
-            if all((place / name).is_file() for name in names):
+            missing = [name for name in names if not (place / name).is_file()]
+            if not missing:
                 for name in names:
                     yield str(place / name), (place / name).read_bytes()
                 return
+            if len(missing) < len(names):
+                raise DataError(f"{place} has no {', '.join(missing)}")
         if (packed := folder / archive).is_file():
             yield from unpacked(packed, [f"{inside}/{name}" for name in names])
             return

@@ -12,9 +12,9 @@ from cnnspec.train.snippets.parts import Arrays, Data, DataError
 def npz_data(file: Path, validation: bool) -> Data:
     """The arrays x_train and y_train, and what there is to validate and to test on."""
     try:
+        if file.is_file() and not zipfile.is_zipfile(file):
+            raise DataError(f"{file} is no NumPy archive, or cut off")
         archive = np.load(file, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise DataError(f"{file}: one array, not an archive of several")
         with archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
