@@ -2,12 +2,13 @@
 
     python benchmarks/training.py [--only NAME ...] [--images N] [--rounds N] [--data DIR]
 
-Whole processes in turn, three epochs each, of which the first warms up: a figure is the median over rounds of the
-peer's seconds for the fastest other epoch by ours. `mnist_cnn` is trained on the first N images of Fashion-MNIST, from
-DIR or where its Debian package puts them, by a plain Keras script with `fit`, as lecture notes have it; ResNet-18 on
-images of 32×32, made at random, by torchvision's model in a plain loop, both in channels_last. Where the processor has
-units for bfloat16, `mnist_cnn` is also trained in `mixed_bfloat16`. Needs the extras `torch` and `keras`, and
-torchvision. Exits 1 if a target is missed.
+Whole processes in turn, three epochs each, of which the first warms up; generated code has the environment that
+`cnnspec train` gives it. A figure is the median over rounds of the peer's seconds for the fastest other epoch by
+ours. `mnist_cnn` is trained on the first N images of Fashion-MNIST, from DIR or where its Debian package puts them,
+by a plain Keras script with `fit`, as lecture notes have it; ResNet-18 on images of 32×32, made at random, by
+torchvision's model in a plain loop, both in channels_last. Where the processor has units for bfloat16, `mnist_cnn` is
+also trained in `mixed_bfloat16`. Needs the extras `torch` and `keras`, and torchvision. Exits 1 if a target is
+missed.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from pathlib import Path
 from statistics import median
 
 from measure import environment, ratio, row
+
+from cnnspec.train import process
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 EPOCHS = 3
@@ -162,7 +165,7 @@ def _built(folder: Path, spec: Path, backend: str, data: Path) -> Epochs:
     def run() -> list[float]:
         with tempfile.TemporaryDirectory() as made:
             command = [sys.executable, folder / "train.py", "--run", made, "--data", data, "--epochs", str(EPOCHS)]
-            subprocess.run(command, check=True, capture_output=True, env=environment())
+            subprocess.run(command, check=True, capture_output=True, env=process.environment() | environment())
             with Path(made, "metrics.csv").open(encoding="utf-8") as file:
                 return [float(line["seconds"]) for line in csv.DictReader(file)]
 
