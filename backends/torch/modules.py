@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from cnnspec.backends.torch.table import (
+    HELPERS,
     REQUIRED,
     Lowered,
     by_hand,
@@ -186,7 +187,7 @@ class Modules:
 
     def __init__(self, program: Program, uses: dict[Definition, Used]) -> None:
         self.uses = uses
-        self.taken: set[str] = set(RESERVED)
+        self.taken: set[str] = {*RESERVED, *HELPERS}
         self.classes: dict[Definition, str] = {}
         self.layer_classes: dict[tuple[object, ...], LayerClass] = {}
         self.settled = False  # whether all uses of the layer classes are known

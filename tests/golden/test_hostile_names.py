@@ -203,6 +203,6 @@ layers:
     assert "import math" not in code
     part = code[code.index("class Part(") : code.index("class Dropped(")]
     assert "__init__" not in part  # it would say nothing
-    assert "self.shortcut = nn.Sequential(nn.Dropout(0.2))" in code
+    assert "self.shortcut = nn.Sequential(FastDropout(0.2))" in code
     (tmp_path / "model.py").write_text(code)
     assert ruff_says(tmp_path) == ""

@@ -53,6 +53,60 @@ def test_a_helper_stands_once_and_ahead_of_those_that_need_it(net):
         assert classes == ["ChannelNorm", "ShiftedChannelNorm", "Net"]
 
 
+def test_a_block_may_be_called_as_a_helper_is(net):
+    blocks = "blocks: {channel_norm: {layers: [{conv: 4, kernel: 1}]}, fast_dropout: {layers: [{dropout: 0.5}]}}\n"
+    text = net("channel_norm, {layer_norm: {}}, fast_dropout", blocks).source("torch")
+    classes = re.findall(r"^class (\w+)", text, re.MULTILINE)
+    assert len(set(classes)) == len(classes) == 5
+    assert {"ChannelNorm", "FastDropout", "Net"} < set(classes)
+
+
+@pytest.fixture
+def dropout(net):
+    """The class that drops maps, with a rate of 0.3."""
+    torch = pytest.importorskip("torch")
+    names = {"__name__": "model"}
+    exec(net("{dropout: 0.3, name: drop}, {conv: 4, kernel: 1}").source("torch"), names)
+    torch.manual_seed(0)
+    return names["Net"]().drop
+
+
+def test_maps_are_dropped_at_their_rate(dropout):
+    import torch
+
+    x = torch.rand(64, 8, 28, 28) + 1
+    kept = dropout(x) != 0
+    deviation = (0.3 * 0.7 / x.numel()) ** 0.5
+    assert abs(kept.double().mean() - 0.7) < 5 * deviation
+    for axis, size in enumerate(x.shape):  # neighbours know nothing of each other
+        both = kept.narrow(axis, 0, size - 1) & kept.narrow(axis, 1, size - 1)
+        assert abs(both.double().mean() - 0.49) < 5 * deviation
+    assert not torch.equal(kept, dropout(x) != 0)
+    assert torch.equal(dropout.eval()(x), x)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("layout", ["plain", "channels_last", "some channels", "every other pixel"])
+def test_maps_that_are_dropped_are_zeros_and_the_others_larger(dropout, layout, dtype):
+    import torch
+
+    x = torch.randn(3, 8, 5, 7, dtype=getattr(torch, dtype))
+    if layout != "plain":
+        x = x.to(memory_format=torch.channels_last)
+    if layout == "some channels":
+        x = x[:, 2:5]
+    elif layout == "every other pixel":
+        x = x[:, :, ::2, ::2]
+    x = x.detach().requires_grad_()
+    y = dropout(x)
+    y.sum().backward()
+    assert y.dtype == x.dtype and y.shape == x.shape
+    scale = torch.where(y == 0, 0, torch.tensor(1 / 0.7, dtype=torch.float32).to(x.dtype))
+    assert 0 < (y == 0).sum() < y.numel()
+    torch.testing.assert_close(y, x * scale)
+    torch.testing.assert_close(x.grad, scale)
+
+
 def test_a_transposed_convolution_with_an_activation_is_still_called_as_one(net):
     up = "{transposed_conv: 4, kernel: 2, stride: 2, activation: relu, repeat: 2, name: up}"
     found = net(f"{{conv: 4, kernel: 1}}, {up}")
