@@ -90,6 +90,8 @@ class Run:
         arguments += features_options(graph, recipe, features)
         events = Events(self.path) if Events.possible() else None
         try:
+            for name in ("train.py", "model.py", "data.py"):
+                (self.path / name).stat()  # of one that is gone Python would print a traceback
             with raised_once():
                 options = [*arguments, *(["--device", device] if device else [])]
                 status = train(self.path, options, events.follow if events else lambda: None)

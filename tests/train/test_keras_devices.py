@@ -51,12 +51,21 @@ def test_two_devices_give_the_losses_of_one(accumulation, tmp_path):
 
 
 @pytest.mark.slow
-def test_devices_that_there_are_not(tmp_path):
-    """TensorFlow's strategy would wait for them."""
+@pytest.mark.parametrize(
+    ("devices", "absent"), [("gpu:7,gpu:9", "GPU:7"), ("gpu:0", "GPU"), ("cpu,gpu", "GPU"), ("cpu:3", "CPU:3")]
+)
+def test_devices_that_there_are_not(devices, absent, tmp_path):
+    """TensorFlow's strategy would wait for several, and another would do the work of one."""
     script = write_run(tmp_path / "code", small_net(tmp_path))
-    status, _, err = finish(script, tmp_path / "run", "--device", "gpu:7,gpu:9")
+    status, _, err = finish(script, tmp_path / "run", "--device", devices)
     assert status == 1
-    assert err.splitlines()[-1] == "error: --device gpu:7,gpu:9: 'GPU:7'"
+    assert err.splitlines()[-1] == f"error: there is no --device {devices}: '/device:{absent}'"
+
+
+@pytest.mark.slow
+def test_a_device_without_its_number(tmp_path):
+    script = write_run(tmp_path / "code", small_net(tmp_path))
+    assert finish(script, tmp_path / "run", "--device", "cpu")[0] == 0
 
 
 @pytest.mark.slow

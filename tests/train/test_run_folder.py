@@ -5,6 +5,7 @@ import fcntl
 import gzip
 import json
 import os
+import shutil
 import signal
 import struct
 from pathlib import Path
@@ -326,6 +327,14 @@ def test_two_do_not_train_one_run(done, capfd):
         fcntl.flock(held, fcntl.LOCK_EX)
         assert command("train", "--resume", "-o", done.path) == 1
     assert "being trained by another process" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train.py", "model.py", "data.py"])
+def test_code_that_is_gone(done, tmp_path, capfd, name):
+    run = shutil.copytree(done.path, tmp_path / "run")
+    (run / name).unlink()
+    assert command("train", "--resume", "-o", run) == 1
+    assert f"error: {run / name}: No such file or directory" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

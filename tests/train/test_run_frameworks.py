@@ -85,7 +85,7 @@ def test_a_device_that_there_is_not(trained, tmp_path):
     command = ["-m", "cnnspec", "train", "little.yaml", "--backend", backend, "-o", "run", "--device", "nonsense"]
     done = run(*command, folder=tmp_path)
     assert done.returncode == 1, done.stderr
-    assert "error: --device nonsense: " in done.stderr
+    assert "error: there is no --device nonsense: " in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 

@@ -141,7 +141,7 @@ def test_a_device_that_there_is_not(device, backend, capsys):
         from cnnspec.backends.keras.snippets.devices import placed as take
     with pytest.raises(SystemExit) as ended:
         take(device)
-    assert str(ended.value).startswith(f"error: --device {device}: ")
+    assert str(ended.value).startswith(f"error: there is no --device {device}: ")
     assert "\n" not in str(ended.value)
 
 

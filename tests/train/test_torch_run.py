@@ -222,7 +222,7 @@ def test_numbers_below_1_are_wrong_usage(option, here, capsys):
 def test_other_batches_and_wrong_weights_are_said_so(folder):
     _, error = train(folder, "--resume", "--batch-size", "7", status=1, run="whole")
     assert error.startswith("error: ")
-    assert "is of other data or batches: ['120 images " in error
+    assert "checkpoints: data and batches were ['120 images " in error
     torch.save({"fc.weight": torch.zeros(3, 3)}, folder / "wrong.pt")
     _, error = train(folder, "--weights", str(folder / "wrong.pt"), status=1, run="wrong")
     assert "wrong.pt has no weights of this network" in error
@@ -252,7 +252,7 @@ def test_a_run_goes_on_with_the_same_images_only(here):
     for swapped in (labels, images):
         swapped[[i, j]] = swapped[[j, i]]
         np.savez(folder / "data.npz", x_train=images, y_train=labels)
-        with pytest.raises(SystemExit, match="is of other data"):
+        with pytest.raises(SystemExit, match="data and batches were"):
             train_here(folder, "--resume", "--epochs", "2")
 
 

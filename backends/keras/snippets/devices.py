@@ -33,15 +33,17 @@ class Mirrored(keras.Model):
 def placed(devices: str) -> AbstractContextManager:
     """Where training takes place: on one device, on several with commas, anywhere."""
     try:
-        if "," in devices:
+        if devices and keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
             found = [device.name for device in tf.config.list_logical_devices()]
-            here = {name.rpartition("device:")[2]: name for name in found}
-            used = [here[name] for name in devices.upper().split(",")]
-            return tf.distribute.MirroredStrategy(used).scope()
+            here = {name.removesuffix(":0"): name for name in found}
+            asked = [f"/device:{name}" for name in devices.upper().split(",")]
+            used = [here[name.removesuffix(":0")] for name in asked]
+            if len(used) > 1:
+                return tf.distribute.MirroredStrategy(used).scope()
         with keras.device(devices) if devices else nullcontext():
             keras.ops.zeros(1)  # where there is no such device it fails
     except Exception as error:  # noqa: BLE001 - each framework has its own
-        sys.exit(f"error: --device {devices}: {error}")
+        sys.exit(f"error: there is no --device {devices}: {error}")
     return keras.device(devices) if devices else nullcontext()

@@ -164,7 +164,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             for name, state in at.watchers.items():
                 watchers[name].load_state_dict(state)
     if at.size != size:
-        sys.exit(f"error: {folder} is of other data or batches: {at.size}")
+        sys.exit(f"error: {folder}: data and batches were {at.size}, now {size}")
     if CACHES:
         if TABLES:
             original = data
@@ -223,7 +223,6 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
         seconds = round(time.perf_counter() - began, 3)
         row = {"epoch": epoch + 1, "learning_rate": rate, "seconds": seconds}
         row |= {name: at.sums[name] / at.sums["images"] for name in FIGURES}
-        at.seconds, at.sums = 0.0, Counter()
         if EMA:
             weights = use_averages(model)
         if VALIDATES:
@@ -245,7 +244,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             model.set_weights(weights)
         if PLATEAU:
             watchers["plateau"].update(row)
-        at.rows.append(row)
+        at.seconds, at.sums, at.rows = 0.0, Counter(), [*at.rows, row]
         write_table(args.run / "metrics.csv", at.rows)
         if not EVERY:
             checkpoint()

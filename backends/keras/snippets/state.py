@@ -14,9 +14,8 @@ from cnnspec.train.snippets.records import replacing
 
 def save(path: Path, model: keras.Model, progress: dict[str, Any]) -> None:
     """Write how far training is, and all of its variables, dropout's seeds too."""
-    variables = [*model.variables, *model.optimizer.variables]
+    arrays = map(ops.convert_to_numpy, [*model.variables, *model.optimizer.variables])
     with replacing(path) as part, part.open("wb") as file:
-        arrays = map(ops.convert_to_numpy, variables)
         np.savez(file, *arrays, progress=json.dumps(progress))
 
 

@@ -19,7 +19,7 @@ def join(name: str) -> torch.device:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.empty(1, dtype=torch.float64, device=device)  # Apple's GPUs have none
     except (AssertionError, RuntimeError, TypeError) as error:
-        sys.exit(f"error: --device {name}: {str(error).splitlines()[0]}")
+        sys.exit(f"error: there is no --device {name}: {str(error).splitlines()[0]}")
     if WORLD > 1:
         dist.init_process_group()
     return device
