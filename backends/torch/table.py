@@ -554,9 +554,9 @@ class FastDropout(nn.Dropout):
     \"\"\"Draws 16 bits a value; PyTorch's draws 64, and on a CPU one by one.\"\"\"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or x.device.type != "cpu":
+        if not self.training or x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
-        words = torch.empty(x.numel() // 4 + 1, dtype=torch.int64)
+        words = torch.empty(x.numel() // 4 + 1, dtype=torch.int64, device=x.device)
         bits = words.random_(-(2**63), None).view(torch.int16)[: x.numel()]
         kept = bits >= int(2**16 * self.p) - 2**15
         kept = kept.as_strided(x.shape, torch.empty_like(x).stride())

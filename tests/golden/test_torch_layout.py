@@ -107,6 +107,15 @@ def test_maps_that_are_dropped_are_zeros_and_the_others_larger(dropout, layout, 
     torch.testing.assert_close(x.grad, scale)
 
 
+def test_a_network_that_drops_maps_compiles_whole(dropout):
+    import torch
+
+    compiled = torch.compile(dropout, backend="eager", fullgraph=True)
+    y = compiled(torch.ones(4, 8, 28, 28))
+    assert set(y.unique().tolist()) == {0, torch.tensor(1 / 0.7).item()}
+    torch.export.export(torch.nn.Sequential(dropout), (torch.ones(4, 8, 28, 28),))
+
+
 def test_a_transposed_convolution_with_an_activation_is_still_called_as_one(net):
     up = "{transposed_conv: 4, kernel: 2, stride: 2, activation: relu, repeat: 2, name: up}"
     found = net(f"{{conv: 4, kernel: 1}}, {up}")
