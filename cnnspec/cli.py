@@ -359,7 +359,7 @@ def evaluate(
 
     found = evaluate_file(Path(target), data, split.value if split else None)
     if format is ListFormat.json:
-        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print(found.to_text())
     sys.stdout.flush()

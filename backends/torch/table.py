@@ -450,7 +450,7 @@ def _upsample(op: Op) -> Lowered:
 
 
 def _dropout(op: Op) -> Lowered:
-    """For maps PyTorch's own takes a fifth of a small network's step on a CPU, for vectors next to nothing."""
+    """For maps PyTorch's own takes a fifth of a small network's step on a CPU; vectors are short, and keep it."""
     args: list[Arg] = [("rate", op.attrs["rate"], REQUIRED)]
     if isinstance(op.inputs[0].shapes[0], Maps):
         return Lowered("FastDropout", args, helper="FastDropout")
@@ -551,15 +551,16 @@ class ChannelNorm(nn.LayerNorm):
 """,
     "FastDropout": """\
 class FastDropout(nn.Dropout):
-    \"\"\"Draws 16 bits a value; PyTorch's draws 64, and on a CPU one by one.\"\"\"
+    \"\"\"Drops by 16 random bits a value, where PyTorch draws 64, on a CPU one by one.\"\"\"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
         words = torch.empty(x.numel() // 4 + 1, dtype=torch.int64, device=x.device)
-        bits = words.random_(-(2**63), None).view(torch.int16)[: x.numel()]
-        kept = bits >= int(2**16 * self.p) - 2**15
-        kept = kept.as_strided(x.shape, torch.empty_like(x).stride())
+        words.random_(-(2**63), None)  # all 64 bits
+        bits = words.view(torch.int16)[: x.numel()]
+        kept = bits >= int(2**16 * self.p) - 2**15  # they begin at -2**15
+        kept = kept.as_strided(x.shape, torch.empty_like(x).stride())  # as x lies
         return x * (kept.type_as(x) / (1 - self.p))
 """,
     "ShiftedBatchNorm2d": _nulled("ShiftedBatchNorm2d", "nn.BatchNorm2d", "scale", True),

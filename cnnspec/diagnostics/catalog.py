@@ -92,6 +92,7 @@ CATALOG: dict[str, Entry] = {
     "bad-ensemble": _error("Networks that cannot be averaged: too few, one twice, or of other images or classes."),
     "bad-data": _error("What is given as data is not there, or of no kind that can be read."),
     "no-run": _error("There is no run to go on with, or nothing in it yet to evaluate."),
+    "diverged": _error("Training ended with weights that are infinite or not a number: there is no network to keep."),
     # transfer, labels
     "unknown-case": _error("The spec has no transfer case of this name."),
     "unmatched-path": _error("A path or pattern that no layer has."),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -19,7 +20,7 @@ from cnnspec.source import Mapping, grown, read_text
 from cnnspec.spec.loader import load_spec
 from cnnspec.spec.text import tree_text
 from cnnspec.train.evaluation import Evaluation
-from cnnspec.train.folder import is_folds
+from cnnspec.train.folder import is_folds, read_record
 from cnnspec.train.generate import data_module
 from cnnspec.train.place import data_section
 from cnnspec.train.seen import Hashes, is_seen, seen_by
@@ -46,25 +47,10 @@ def evaluate(target: Path, data: str | None = None, split: Split | None = None) 
     model = model_of(target) if target.is_dir() else target
     scorer = backends()["onnx"].load().scorer(model)
     images = _images(scorer, model, data, split)
-    seen = seen_by(model)
-    found = score(scorer, images.module, images.part, seen)
-    warnings = []
-    if found.seen:
-        warnings.append(f"{found.seen:,} of the {len(found.truth):,} images were trained on: the figures flatter")
-    if found.left_out:
-        warnings.append(f"{found.left_out:,} images cannot be read, and are left out")
+    found = score(scorer, images.module, images.part, seen_by(model))
     if not found.truth:
         refuse("bad-data", f"no image of {images.place} can be read", data or str(model))
-    return Evaluation(
-        model=str(model),
-        data=images.place,
-        split=images.split,
-        labels=images.labels,
-        left_out=found.left_out,
-        trained_on=None if seen is None else found.seen,
-        warnings=warnings,
-        **figures(found, scorer.classes),
-    )
+    return Evaluation(str(model), images.place, images.split, images.labels, **figures(found, scorer.classes))
 
 
 @dataclass
@@ -74,12 +60,13 @@ class Scores:
     truth: list[int]
     log_probabilities: list[Any]
     left_out: int = 0
-    seen: int = 0
+    seen: int | None = None
+    """How many of them were trained on; None where nothing says which these were."""
 
 
 def score(scorer: Any, module: Any, part: Any, seen: Hashes | None = None) -> Scores:
     """The network's answers for all images that can be read, and how many of these are among the `seen` ones."""
-    result = Scores([], [], getattr(part, "broken_files", 0))
+    result = Scores([], [], getattr(part, "broken_files", 0), None if seen is None else 0)
     for first in range(0, len(part), _AT_ONCE):
         numbers = np.arange(first, min(first + _AT_ONCE, len(part)))
         with redirect_stderr(StringIO()):  # what cannot be read is counted here
@@ -87,7 +74,7 @@ def score(scorer: Any, module: Any, part: Any, seen: Hashes | None = None) -> Sc
         result.left_out += len(numbers) - len(found)
         if not len(found):
             continue
-        if seen is not None:
+        if seen is not None and result.seen is not None:
             result.seen += sum(is_seen(seen, image) for image in images)
         result.truth += map(int, part.labels[found])
         result.log_probabilities.append(_answers(scorer, module, images))
@@ -109,7 +96,7 @@ def _answers(scorer: Any, module: Any, images: Any) -> Any:
 
 
 def figures(scores: Scores, classes: int) -> dict[str, Any]:
-    """The confusion matrix, the loss and the top-k shares."""
+    """What an `Evaluation` says of answers: figures, counts of images, and warnings."""
     truth = np.array(scores.truth)
     answers = np.concatenate(scores.log_probabilities)
     confusion = np.zeros((classes, classes), np.int64)
@@ -117,7 +104,16 @@ def figures(scores: Scores, classes: int) -> dict[str, Any]:
     own = answers[np.arange(len(truth)), truth]
     rank = (~(answers <= own[:, None])).sum(axis=1)  # what is not a number is never among the first
     top_k = {k: float((rank < k).mean()) for k in _TOP if k < classes}
-    return {"confusion": confusion, "loss": float(-own.mean()), "top_k": top_k}
+    loss = float(-own.mean())
+    warnings = []
+    if scores.seen:
+        warnings.append(f"{scores.seen:,} of the {len(truth):,} images were trained on: the figures flatter")
+    if scores.left_out:
+        warnings.append(f"{scores.left_out:,} images cannot be read, and are left out")
+    if not isfinite(loss):
+        warnings.append("the network's answers are infinite or not a number for some images")
+    counts = {"left_out": scores.left_out, "trained_on": scores.seen, "warnings": warnings}
+    return {"confusion": confusion, "loss": loss, "top_k": top_k, **counts}
 
 
 @dataclass(frozen=True)
@@ -216,7 +212,10 @@ def model_of(run: Path) -> Path:
     """The ONNX file in the folder of a run. Raises `SpecError` where there is none."""
     model = run / MODEL
     if not model.is_file():
-        help = "a run has it at its end: `cnnspec train --resume -o` goes on with one"
+        if read_record(run) is None:
+            message = f"`{run}` is not the folder of a run, and has no {MODEL}"
+            refuse("no-run", message, str(run), "name a run, as `cnnspec train` makes it, or an ONNX file")
+        help = f"it is made at the end: `cnnspec train --resume -o {run}` goes on with the run"
         if is_folds(run):
             help = f"name one of its folds, or make a network of all: `cnnspec ensemble {run} -o M.onnx`"
         refuse("no-run", f"`{run}` has no {MODEL}", str(run), help)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class Evaluation:
             "images": self.images,
             "left_out": self.left_out,
             "trained_on": self.trained_on,
-            "loss": self.loss,
+            "loss": self.loss if isfinite(self.loss) else None,
             "accuracy": self.accuracy,
             "top_k": {str(k): share for k, share in self.top_k.items()},
             "classes": self.classes(),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from io import StringIO
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from cnnspec.train.exported import export_run
 from cnnspec.train.folder import read_record
 from cnnspec.train.generate import data_module
 from cnnspec.train.metrics import Row, read_metrics
+from cnnspec.weights.finite import finite
 from cnnspec.weights.mapping import Given
 from cnnspec.weights.places import Place, save
 
@@ -47,6 +49,7 @@ class Products:
             lines.append(
                 f"{found.split}: accuracy {found.accuracy:.2%}, loss {found.loss:.4f} on {found.images:,} images"
             )
+            lines += [f"warning: {warning}" for warning in found.warnings]
         return lines
 
     def to_text(self, run: Path) -> str:
@@ -62,7 +65,10 @@ def made_lines(files: Iterable[tuple[Path | str, str]]) -> list[str]:
 
 
 def finish(run: Path, graph: Graph, case: str, recipe: Recipe, backend: str) -> Products:
-    """Make everything, in the run's folder; what is there from before is made anew."""
+    """Make everything, in the run's folder; what is there from before is made anew.
+
+    Raises `SpecError` where the data are gone, and where no weights are finite.
+    """
     made = Products()
     found = backends()[backend].load()
     chosen: Mapping[str, Any] = {}
@@ -72,9 +78,18 @@ def finish(run: Path, graph: Graph, case: str, recipe: Recipe, backend: str) -> 
         if native.is_file():
             weights = Given(found.read_weights(graph, native), origin)
             save_all(graph, weights, run / f"{kind}.safetensors")
-            chosen = chosen or weights
+            if all(finite(weights[key]) for key in weights):
+                chosen = chosen or weights
+            else:
+                made.skipped.append(f"{_WEIGHTS[kind]} are infinite or not a number{_diverged(run)}")
             made.files[run / f"{kind}.safetensors"] = f"{_WEIGHTS[kind]}, for either framework"
             made.files[native] = f"the same for {backend}"
+        elif kind in recipe.best_files:
+            reason = f"`{recipe.best_files[kind]}` was never a number, or it was removed"
+            made.skipped.append(f"there is no {native.name}: {reason}; the last weights are taken")
+    if not chosen:
+        help = "a smaller learning rate, a warm-up or `clip` in the recipe, `preprocess` that scales the images"
+        refuse("diverged", f"the weights became infinite or not a number{_diverged(run)}", str(run), help=help)
     for name, what in _TABLES.items():
         if (run / name).is_file():
             made.files[run / name] = what
@@ -90,7 +105,7 @@ def finish(run: Path, graph: Graph, case: str, recipe: Recipe, backend: str) -> 
     for file in export_run(graph, case, recipe, list(module.CLASSES), chosen, run / MODEL):
         made.files[file] = "the network with preprocessing and labels"
     if part is not None:
-        made.evaluation = _evaluated(run, module, part, split, recipe, made)
+        made.evaluation = _evaluated(run, module, part, split, recipe, made, hashes)
         if folder := _examples(run, module, part, hashes):
             made.files[folder] = f"{split} images, not trained on"
     _pictures(run, made, list(module.CLASSES))
@@ -106,6 +121,12 @@ def _figures(rows: list[Row]) -> str:
     seconds = sum(row.get("seconds", 0.0) for row in rows)
     epochs = "1 epoch" if len(rows) == 1 else f"{len(rows)} epochs"
     return f"{epochs} in {seconds:,.0f} s: {', '.join(shown)}"
+
+
+def _diverged(run: Path) -> str:
+    """Since when figures are not finite, if some are not."""
+    odd = [row["epoch"] for row in read_metrics(run) if not all(map(isfinite, row.values()))]
+    return f": figures are, from epoch {odd[0]:.0f} on" if odd else ""
 
 
 _TABLES = {
@@ -129,17 +150,19 @@ def save_all(graph: Graph, weights: Any, path: Path) -> None:
     report.raise_errors()
 
 
-def _evaluated(run: Path, module: Any, part: Any, split: str, recipe: Recipe, made: Products) -> Evaluation | None:
+def _evaluated(
+    run: Path, module: Any, part: Any, split: str, recipe: Recipe, made: Products, hashes: seen.Hashes
+) -> Evaluation | None:
     try:
         scorer = backends()["onnx"].load().scorer(run / MODEL)
     except MissingDependency as error:
         made.skipped.append(f"not evaluated: {error} (pip install 'cnnspec[{error.extra}]')")
         return None
-    found = score(scorer, module, part)
+    found = score(scorer, module, part, hashes)
     if not found.truth:
         return None
     given = figures(found, scorer.classes)
-    return Evaluation(str(run / MODEL), recipe.data.kind, split, list(module.CLASSES), left_out=found.left_out, **given)
+    return Evaluation(str(run / MODEL), recipe.data.kind, split, list(module.CLASSES), **given)
 
 
 def _examples(run: Path, module: Any, part: Any, hashes: seen.Hashes) -> Path | None:

@@ -20,7 +20,7 @@ from cnnspec.train.finish import made_lines
 from cnnspec.train.folder import RUNS, is_folds, new_folder, read_record, write_files
 from cnnspec.train.plan import json_bytes, make_plan
 from cnnspec.train.process import Busy, locked
-from cnnspec.train.run import Run, Stopped, begun, refuse_taken, resumed
+from cnnspec.train.run import Run, Stopped, begun, go_on, refuse_taken, resumed
 from cnnspec.train.settle import Choices, settle
 from cnnspec.train.snippets.schedule import Best
 
@@ -76,11 +76,7 @@ class Folds:
         try:
             return self._train(device, features)
         except Stopped as error:
-            raise Stopped(f"{error}{self._then}", error.status) from None
-
-    @property
-    def _then(self) -> str:
-        return f"\ngo on with: cnnspec train --resume -o {self.path}"
+            raise Stopped(f"{error}{go_on(self.path)}", error.status) from None
 
     def _train(self, device: str, features: Path | bool) -> list[str]:
         skipped: dict[str, None] = {}
@@ -194,7 +190,7 @@ def train_folds(
     try:
         return made, made._train(device, features)
     except Stopped as error:
-        then = made._then
+        then = go_on(made.path)
         if not any(begun(run.path) for run in made.runs):
             rmtree(made.path)
             then = "; nothing is left of it"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnspec.diagnostics import Report, Source, Span, did_you_mean
 from cnnspec.source import Node, grown
+from cnnspec.train.snippets.parts import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from cnnspec.spec.recipe import Recipe
@@ -15,9 +17,13 @@ if TYPE_CHECKING:
 NAMED = ("sample", "mnist", "fashion-mnist", "cifar10", "cifar100")
 """Sets that need no place."""
 
-_KEPT = ("fit", "channels")
+_KEPT = ("fit", "channels", "image", "label")
 _PATHS = ("folder", "file", "train", "validation", "test")
-_PARTS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
+_PARTS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing"),
+}
 _FILES = {
     "train-images-idx3-ubyte": "idx",
     "data_batch_1.bin": "cifar10",
@@ -25,20 +31,20 @@ _FILES = {
     "train.bin": "cifar100",
     "meta": "cifar100",
 }
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
 def data_section(given: str, recipe: Recipe | None, report: Report) -> Node | None:
     """The `data` section of a recipe that reads what is `given`; None with the reason in `report`.
 
-    What the recipe says of images of other sizes stays.
+    What the recipe says of images of other sizes stays, and of a manifest's columns where this is one as well.
     """
     span = Span(Source("--data", given), 0, len(given))
     section = _detect(given, span, report)
     if section is None:
         return None
     ((kind, options),) = section.items()
-    kept = {key: getattr(recipe.data, key) for key in _KEPT if recipe and key in recipe.data.model_fields_set}
+    keys = _KEPT if recipe and recipe.data.kind == kind else _KEPT[:2]
+    kept = {key: getattr(recipe.data, key) for key in keys if recipe and key in recipe.data.model_fields_set}
     return _section(kind, options | kept, span)
 
 
@@ -65,9 +71,15 @@ def _detect(given: str, span: Span, report: Report) -> dict[str, dict[str, Any]]
         report.add("bad-data", f"there is no file or folder `{given}`", span, help=help)
         return None
     whole = path.absolute()
-    found = _folder(whole) if path.is_dir() else _file(whole)
+    if not path.is_dir():
+        found, what = _file(whole), "file"
+    elif flat := _flat_part(whole):
+        help = f"it needs a folder of images for each class; without it: `--data {path / 'train'}`"
+        report.add("bad-data", f"`{path / flat.name}` has images that no folder gives a class to", span, help=help)
+        return None
+    else:
+        found, what = _folder(whole), "folder"
     if found is None:
-        what = "folder" if path.is_dir() else "file"
         report.add(
             "bad-data",
             f"the {what} `{given}` holds no data of a known kind",
@@ -95,29 +107,39 @@ def _folder(path: Path) -> dict[str, dict[str, Any]] | None:
     for name, kind in _FILES.items():
         if (path / name).is_file() or (path / f"{name}.gz").is_file():
             return {path.name if kind == "idx" and path.name in NAMED else kind: {"folder": str(path)}}
-    files = _parts(path, lambda name: path / f"{name}.csv", Path.is_file)
-    if "train" in files:
-        return {"csv": files}
-    folders = _parts(path, lambda name: path / name, _has_classes)
-    if "train" in folders:
-        return {"image_folder": folders}
-    return {"image_folder": {"train": str(path)}} if _has_classes(path) else None
+    parts = _parts(path, ".csv")
+    if "train" in parts:
+        return {"csv": parts}
+    parts = {part: folder for part, folder in _parts(path).items() if _has_classes(Path(folder))}
+    if "train" in parts:
+        return {"image_folder": parts}
+    return {"image_folder": {"train": str(path)}} if _has_classes(path, deep=False) else None
 
 
-def _parts(path: Path, at: Any, there: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _parts(path: Path, suffix: str = "") -> dict[str, str]:
+    """The files, or without a suffix the folders, that are called as parts of the data, in any case."""
+    there = {entry.name.lower(): entry for entry in sorted(path.iterdir()) if entry.is_file() == bool(suffix)}
+    found: dict[str, str] = {}
     for part, names in _PARTS.items():
         for name in names:
-            if there(at(name)):
-                found.setdefault(part, str(at(name)))
+            if f"{name}{suffix}" in there:
+                found.setdefault(part, str(there[f"{name}{suffix}"]))
     return found
 
 
-def _has_classes(path: Path) -> bool:
-    """Whether a folder has folders with images in them."""
-    return path.is_dir() and any(
-        file.suffix.lower() in _IMAGES
-        for folder in sorted(path.iterdir())
-        if folder.is_dir()
-        for file in folder.iterdir()
-    )
+def _flat_part(path: Path) -> Path | None:
+    """A part of the data whose images lie in it directly, where the others have folders for classes."""
+    parts = {part: Path(folder) for part, folder in _parts(path).items()}
+    if "train" not in parts or not any(_has_classes(folder) for folder in parts.values()):
+        return None
+    return next((f for f in parts.values() if not _has_classes(f) and any(map(_is_image, f.iterdir()))), None)
+
+
+def _has_classes(path: Path, *, deep: bool = True) -> bool:
+    """Whether a folder has folders with images in them; `deep` is also further down."""
+    folders = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    return any(map(_is_image, chain.from_iterable(f.rglob("*") if deep else f.iterdir() for f in folders)))
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES

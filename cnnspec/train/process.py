@@ -15,9 +15,10 @@ from typing import Any
 _TICK = 0.5  # seconds between two looks at what it wrote
 _DEFAULTS = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
-    # glibc keeps freed memory: the layers of the next step ask for it again, and fresh pages take up to a fifth of it
+    # glibc keeps freed memory: the layers of the next step ask for it again, and fresh pages take up to a fifth of it.
+    # A threshold above 32 MiB would be refused by older ones, which then keep next to nothing.
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 25),
     "MALLOC_TOP_PAD_": str(1 << 28),
 }
 

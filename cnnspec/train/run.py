@@ -80,7 +80,11 @@ class Run:
 
         Raises `Stopped` where it is interrupted again.
         """
-        return self._train(device, features, resume=True)
+        try:
+            return self._train(device, features, resume=True)
+        except Stopped as error:
+            then = go_on(self.path) if error.status == 130 else ""
+            raise Stopped(f"{error}{then}", error.status) from None
 
     def _train(self, device: str, features: Path | bool, *, resume: bool = False) -> Products:
         """Run `train.py`, and make of it what is made at its end."""
@@ -104,6 +108,8 @@ class Run:
             raise Stopped(str(error), 1) from None
         except OSError as error:  # a full disk, most of all
             raise Stopped(f"{error.filename or self.path}: {error.strerror or error}", 1) from None
+        except KeyboardInterrupt:  # while its products are made
+            raise Stopped("interrupted", 130) from None
         if events:
             made.files[events.folder] = "figures for TensorBoard"
         else:
@@ -174,14 +180,17 @@ def start(
         print(line, flush=True)
     try:
         return run, run._train(device, features)
-    except (Stopped, KeyboardInterrupt) as error:
-        kept = begun(run.path)
-        if not kept:
+    except Stopped as error:
+        then = go_on(run.path)
+        if not begun(run.path):
             rmtree(run.path)
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        then = f"\ngo on with: cnnspec train --resume -o {run.path}" if kept else "; nothing is left of it"
+            then = "; nothing is left of it"
         raise Stopped(f"{error}{then}", error.status) from None
+
+
+def go_on(path: Path) -> str:
+    """What is said behind the reason why a run, or the run of a fold, ended early."""
+    return f"\ngo on with: cnnspec train --resume -o {path}"
 
 
 def refuse_taken(target: Path) -> NoReturn:

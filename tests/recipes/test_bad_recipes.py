@@ -81,6 +81,7 @@ BAD: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "class weights": ("loss: {cross_entropy: {class_weights: equal}}", [("bad-value", "equal")]),
     "ema": ("ema: 1", [("bad-value", "1")]),
     "keep": ("checkpoints: {keep: none}", [("bad-value", "none")]),
+    "keep nothing": ("checkpoints: {keep: 0}", [("bad-value", "0")]),
     "no milestones": ("schedule: {multi_step: []}", [("bad-value", "[]")]),
     "milestone": ("schedule: {multi_step: [3, six]}", [("bad-value", "six")]),
     "per": ("schedule: {exponential: 0.9, per: batch}", [("bad-value", "batch")]),

@@ -95,6 +95,26 @@ def test_numbers_are_classes_and_not_names(tmp_path):
     assert part.labels.tolist() == [10, 2]
 
 
+def test_names_that_look_like_numbers_are_names(tmp_path):
+    write_image(tmp_path / "0.png")
+    file = tmp_path / "train.csv"
+    file.write_text("image,label\n0.png,3\n0.png,1\n")
+    part = manifest_part(file, "image", "label", ["1", "2", "3"], 3, True)
+    assert part.labels.tolist() == [2, 0]
+    assert manifest_part(file, "image", "label", ["3", "1", "3"], 3, True).labels.tolist() == [0, 1]  # the first of two
+
+
+def test_folders_called_by_numbers(tmp_path, capsys):
+    """Outputs beyond them have names of their own, and take no folder."""
+    write_folders(tmp_path / "train", {"1": 1, "2": 1, "3": 1})
+    write_folders(tmp_path / "test", {"7": 1})
+    classes = name_classes(folder_classes(tmp_path / "train"), [str(i) for i in range(10)], "train")
+    assert len(set(classes)) == 10
+    assert folder_part(tmp_path / "train", classes, 3, True).labels.tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match="no output for the class 7, only for 1, 2, 3, output 3"):
+        folder_part(tmp_path / "test", classes, 3, True)
+
+
 WRONG_MANIFESTS = {
     "": "has no column image: it is empty",
     "picture,label\na,b\n": "has no column image: picture, label",
@@ -118,7 +138,7 @@ def test_no_manifest(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         manifest_classes(tmp_path / "train.csv", "image", "label")
     (tmp_path / "train.csv").write_bytes(b"image,label\n\xff\xfe,cat\n")
-    with pytest.raises(DataError, match="decode"):
+    with pytest.raises(DataError, match="is not in UTF-8"):
         manifest_classes(tmp_path / "train.csv", "image", "label")
 
 
@@ -126,7 +146,7 @@ def test_names_of_classes(capsys):
     assert name_classes([], ["0", "1"], "a") == ["0", "1"]
     assert name_classes(["cat", "dog"], ["0", "1"], "a") == ["cat", "dog"]
     assert capsys.readouterr().err == ""
-    assert name_classes(["cat", "dog"], ["0", "1", "2"], "a") == ["cat", "dog", "2"]
+    assert name_classes(["cat", "dog"], ["0", "1", "2"], "a") == ["cat", "dog", "output 2"]
     assert capsys.readouterr().err == "warning: a: 2 classes for 3 outputs of the network\n"
     with pytest.raises(DataError, match="3 classes, and the network has 2 outputs: none for emu"):
         name_classes(["cat", "dog", "emu"], ["0", "1"], "a")

@@ -131,8 +131,18 @@ def test_what_cannot_be_evaluated(folder, tmp_path):
         with pytest.raises(cnnspec.SpecError):
             evaluate(target, data)
     (folder / "empty").mkdir()
-    with pytest.raises(cnnspec.SpecError, match="no-run"):
+    with pytest.raises(cnnspec.SpecError, match="is not the folder of a run, and has no"):
         evaluate(folder / "empty")
+
+
+def test_answers_that_are_no_numbers(folder):
+    model, net, recipe = exported(folder)
+    weights = {name: np.full_like(array, np.nan) for name, array in net.weights(1).items()}
+    export_run(net.graph, "", recipe, LABELS, weights, model)
+    found = evaluate(model)
+    assert "not a number" in found.warnings[0]
+    assert found.to_dict()["loss"] is None
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])

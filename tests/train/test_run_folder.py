@@ -244,8 +244,43 @@ def test_asked_to_end_before_there_is_a_child(plain, monkeypatch, capfd, number)
     monkeypatch.setattr(running, "train", lambda *arguments: os.kill(os.getpid(), number))
     assert command("train", "plain.yaml") == 130
     assert signal.getsignal(number) is before
-    assert capfd.readouterr().err == "interrupted\n"
+    assert capfd.readouterr().err == "interrupted; nothing is left of it\n"
     assert list((plain / "runs").iterdir()) == []
+
+
+def test_interrupted_while_its_products_are_made(plain, monkeypatch, capfd):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    finish = running.finish
+    monkeypatch.setattr(running, "finish", interrupt)
+    for arguments in (["plain.yaml", "--epochs", "1", "-o", "cut"], ["--resume", "-o", "cut"]):
+        assert command("train", *arguments) == 130
+        assert capfd.readouterr().err == "interrupted\ngo on with: cnnspec train --resume -o cut\n"
+    monkeypatch.setattr(running, "finish", finish)
+    assert command("train", "--resume", "-o", "cut") == 0
+
+
+def test_training_that_diverges_is_an_error(plain, capfd):
+    """A rate of which the sums of exponents overflow; what is there stays, and no network is made of it."""
+    (plain / "wild.yaml").write_text(plain_training.SPEC.replace("sgd: 0.1", "sgd: 0.2").replace("plain", "wild"))
+    weights = {name: np.full_like(array, np.nan) for name, array in cnnspec.load("wild.yaml").weights(0).items()}
+    cnnspec.load("wild.yaml").save_weights("nan.safetensors", Given(weights, {}))
+    assert command("train", "wild.yaml", "--weights", "nan.safetensors", "--epochs", "2", "-o", "wild") == 1
+    out, err = capfd.readouterr()
+    assert "[diverged]" in err
+    assert "the weights became infinite or not a number: figures are, from epoch 1 on" in err
+    assert "Made:" not in out
+    assert (plain / "wild" / "final.safetensors").exists()
+    assert not (plain / "wild" / "model.onnx").exists()
+
+
+def test_figures_on_images_that_were_trained_on_flatter(plain, capfd):
+    """Training warns of it as `evaluate` does."""
+    images, truth = pixels("train")[:40], labels("train")[:40]
+    np.savez(plain / "both.npz", x_train=images, y_train=truth, x_test=images[:7], y_test=truth[:7])
+    assert command("train", "plain.yaml", "--data", "both.npz", "--epochs", "1", "-o", "both") == 0
+    assert "warning: 7 of the 7 images were trained on" in capfd.readouterr().out
 
 
 def test_a_full_disk_while_it_is_followed(plain, monkeypatch, capfd):

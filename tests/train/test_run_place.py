@@ -59,6 +59,44 @@ def test_folders_of_images(tmp_path):
     assert section(tmp_path / "test") == {"image_folder": {"train": str(tmp_path / "test")}}
 
 
+@pytest.mark.parametrize(
+    "names", [("Train", "Valid", "Test"), ("training", "VAL", "testing"), ("TRAIN", "Validation", "test")]
+)
+def test_parts_under_other_names(tmp_path, names):
+    expected = dict(zip(("train", "validation", "test"), (str(tmp_path / name) for name in names), strict=True))
+    for name in names:
+        picture(tmp_path / name / "cat" / "more" / "1.JPG")  # further down
+    assert section(tmp_path) == {"image_folder": expected}
+
+
+@pytest.mark.parametrize(("classes", "flat"), [("train", "test"), ("val", "train")])
+def test_a_part_without_classes_is_not_passed_over(tmp_path, classes, flat):
+    picture(tmp_path / "train" / ("" if flat == "train" else "cat") / "1.png")
+    picture(tmp_path / classes / "cat" / "1.png")
+    picture(tmp_path / flat / "2.png")
+    with pytest.raises(cnnspec.SpecError, match=f"{flat}` has images that no folder gives a class to"):
+        section(tmp_path)
+
+
+def test_classes_that_are_called_as_parts(tmp_path):
+    for name in ("car", "train"):
+        picture(tmp_path / name / "1.png")
+    assert section(tmp_path) == {"image_folder": {"train": str(tmp_path)}}
+
+
+def test_the_columns_of_a_manifest_stay(tmp_path):
+    spec = tmp_path / "plain.yaml"
+    given = "train:\n  data: {csv: a.csv, image: file, label: class, fit: crop}\n"
+    spec.write_text(plain_training.SPEC.replace("train:\n", given))
+    recipe = cnnspec.load(spec).recipe
+    (tmp_path / "b.csv").write_text("file,class\n")
+    assert section(tmp_path / "b.csv", recipe)["csv"] == {
+        "train": str(tmp_path / "b.csv"), "image": "file", "label": "class", "fit": "crop",
+    }  # fmt: skip
+    np.savez(tmp_path / "a.npz", x_train=1)
+    assert section(tmp_path / "a.npz", recipe)["npz"] == {"file": str(tmp_path / "a.npz"), "fit": "crop"}
+
+
 def test_archives_and_manifests(tmp_path):
     arrays = {"x_train": np.zeros((1, 2, 2)), "y_train": np.zeros(1)}
     np.savez(tmp_path / "a.npz", **arrays)

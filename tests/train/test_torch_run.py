@@ -31,11 +31,11 @@ preprocess: {scale: 1/255}
 layers:
   - {conv: 8, kernel: 3, activation: relu%s}
   - {max_pool: 2}
-  - flatten
+%s  - flatten
 %s  - {dense: 3, name: fc}
 """
-ALL = NET % (", norm: batch_norm", "  - {dropout: 0.3}\n")
-PLAIN = NET % ("", "")
+ALL = NET % (", norm: batch_norm", "  - {dropout: 0.3}\n", "  - {dropout: 0.3}\n")  # of maps and of vectors
+PLAIN = NET % ("", "", "")
 EVERYTHING = (
     "optimizer: {adam: 0.01}, epochs: 3, batch_size: 10, gradient_accumulation: 2, ema: 0.9, "
     "schedule: {reduce_on_plateau: {patience: 1, warmup: 1}}, early_stop: 3, split: 0.2, augment: [{flip: horizontal}], "
@@ -222,7 +222,7 @@ def test_numbers_below_1_are_wrong_usage(option, here, capsys):
 def test_other_batches_and_wrong_weights_are_said_so(folder):
     _, error = train(folder, "--resume", "--batch-size", "7", status=1, run="whole")
     assert error.startswith("error: ")
-    assert "checkpoints: data and batches were ['120 images " in error
+    assert "checkpoints: batches were 10 of 120 images " in error
     torch.save({"fc.weight": torch.zeros(3, 3)}, folder / "wrong.pt")
     _, error = train(folder, "--weights", str(folder / "wrong.pt"), status=1, run="wrong")
     assert "wrong.pt has no weights of this network" in error
@@ -252,7 +252,7 @@ def test_a_run_goes_on_with_the_same_images_only(here):
     for swapped in (labels, images):
         swapped[[i, j]] = swapped[[j, i]]
         np.savez(folder / "data.npz", x_train=images, y_train=labels)
-        with pytest.raises(SystemExit, match="data and batches were"):
+        with pytest.raises(SystemExit, match=r"batches were 10 of 30 images .*, and now 10 of 30 images"):
             train_here(folder, "--resume", "--epochs", "2")
 
 

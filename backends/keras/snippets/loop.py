@@ -152,8 +152,8 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
         network = compiled(network, model.loss[0])
     if WATCHES:
         watchers = make_watchers()
-    folder, size = args.run / "checkpoints", [data.train.digest(), args.batch_size]
-    folder.mkdir(parents=True, exist_ok=True)
+    size = f"{args.batch_size} of {data.train.digest()}"
+    (folder := args.run / "checkpoints").mkdir(parents=True, exist_ok=True)
     at = SimpleNamespace(size=size, step=0, seconds=0.0, sums=Counter(), rows=[])
     if any(folder.glob("step-*")):
         if not args.resume:
@@ -164,7 +164,7 @@ def train(model: keras.Model, data: Data, args: argparse.Namespace) -> int:
             for name, state in at.watchers.items():
                 watchers[name].load_state_dict(state)
     if at.size != size:
-        sys.exit(f"error: {folder}: data and batches were {at.size}, now {size}")
+        sys.exit(f"error: {folder}: batches were {at.size}, and now {size}")
     if CACHES:
         if TABLES:
             original = data

@@ -32,7 +32,7 @@ def load_newest(folder: Path, model: keras.Model) -> dict[str, Any]:
             return progress
         except Exception as error:  # noqa: BLE001 - a damaged file raises anything
             print(f"warning: {path} is broken: {error}", file=sys.stderr)
-    sys.exit(f"error: no checkpoint in {folder} can be read")
+    sys.exit(f"error: no checkpoint in {folder} can be read: remove it to begin anew")
 
 
 def load_weights(model: keras.Model, path: Path) -> None:

@@ -40,4 +40,4 @@ def resume(folder: Path, stateful: dict[str, Any]) -> Any:
             return state["progress"]
         except Exception as error:  # noqa: BLE001 - a damaged file raises anything
             print(f"warning: {path} is broken: {error}", file=sys.stderr)
-    sys.exit(f"error: {folder} has no checkpoint that can be read")
+    sys.exit(f"error: no checkpoint in {folder} can be read: remove it to begin anew")

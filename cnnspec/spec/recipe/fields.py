@@ -119,6 +119,11 @@ def _weights(value: Any) -> Any:
     return [float(v) for v in value] if numbers else None
 
 
+def _kept(value: Any) -> Any:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return value if is_count or value == "all" else None
+
+
 _ABOVE_0: dict[str, Any] = {"type": "number", "exclusiveMinimum": 0}
 _FROM_0: dict[str, Any] = {"type": "number", "minimum": 0}
 _BELOW_1: dict[str, Any] = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
@@ -182,3 +187,4 @@ ClassWeights = Annotated[
         _WEIGHTS,
     ),
 ]
+Kept = Annotated[int | Literal["all"], Form(_kept, "a whole number of at least 1, or `all`", _COUNT, {"const": "all"})]

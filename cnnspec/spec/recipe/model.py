@@ -9,7 +9,7 @@ from cnnspec.ops.fields import Count, Fraction, Positive
 from cnnspec.source import Node
 from cnnspec.spec.recipe.augment import Augmentation
 from cnnspec.spec.recipe.data import Data, HeldOutImages, Sample
-from cnnspec.spec.recipe.fields import ClassWeights, NonNegative, Seed, Share
+from cnnspec.spec.recipe.fields import ClassWeights, Kept, NonNegative, Seed, Share
 from cnnspec.spec.recipe.initializer import Initializers
 from cnnspec.spec.recipe.optimizer import Optimizer
 from cnnspec.spec.recipe.schedule import Constant, Schedule
@@ -167,7 +167,7 @@ class Checkpoints(Section):
 
     every: Count = 1
     steps: Count | None = None
-    keep: Count | Literal["all"] = 2
+    keep: Kept = 2
     best: str | None = None
 
 

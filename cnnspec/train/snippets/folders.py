@@ -5,12 +5,7 @@ import sys
 from pathlib import Path
 
 from cnnspec.train.snippets.files import Files, image_files
-from cnnspec.train.snippets.parts import DataError
-
-IMAGE_SUFFIXES = (
-    *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm"),
-    *(".tif", ".tiff", ".webp"),
-)
+from cnnspec.train.snippets.parts import IMAGE_SUFFIXES, DataError
 
 
 def folder_classes(folder: Path) -> list[str]:

@@ -23,7 +23,9 @@ def read_manifest(file: Path, image: str, label: str) -> list[tuple[str, str]]:
                     message = "a line needs a path and a class"
                     raise DataError(f"{file}:{reader.line_num}: {message}")
                 found.append((str(file.parent / row[image]), row[label]))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not in UTF-8: {error}") from error
+    except (OSError, csv.Error) as error:
         raise DataError(f"{file}: {error}") from error
     if not found:
         raise DataError(f"{file} lists no images")
@@ -39,11 +41,14 @@ def manifest_classes(file: Path, image: str, label: str) -> list[str]:
 def manifest_part(
     file: Path, image: str, label: str, classes: list[str], channels: int, convert: bool
 ) -> Files:
-    """The images of a manifest, in its order; classes are names or numbers."""
-    numbers = {str(i): i for i in range(len(classes))}
-    numbers |= {name: i for i, name in enumerate(classes)}
+    """The images of a manifest, in its order; classes are all names, or all numbers."""
+    found = read_manifest(file, image, label)
+    numbers = {name: i for i, name in reversed([*enumerate(classes)])}
+    names = {name for _, name in found}
+    if not names <= numbers.keys() and all(name.isdecimal() for name in names):
+        numbers = {str(i): i for i in range(len(classes))}
     files, labels = [], []
-    for path, name in read_manifest(file, image, label):
+    for path, name in found:
         if name not in numbers:
             known = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
             message = f"{path}: the network has no output for the class {name}"

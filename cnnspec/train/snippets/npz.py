@@ -18,6 +18,9 @@ def npz_data(file: Path, validation: bool) -> Data:
         with archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error):
+            message = "it holds Python objects, which are not read; save numbers"
+            raise DataError(f"{file}: {message}") from error
         raise DataError(f"{file}: {error}") from error
     test = npz_part(file, arrays, "test") if "x_test" in arrays else None
     return Data(

@@ -7,6 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 Images = Sequence[np.ndarray] | np.ndarray
+IMAGE_SUFFIXES = (
+    *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm"),
+    *(".tif", ".tiff", ".webp"),
+)
 
 
 class DataError(Exception):
