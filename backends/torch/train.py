@@ -443,8 +443,11 @@ class _Printer:
         made = []
         if self.drops:
             made.append("torch.manual_seed(SEED * 2654435761 + step * WORLD + RANK)")
-        made += [f"rate = {rate}", "for options in optimizer.param_groups:"]
-        made.append('    options["lr"] = rate' + (' * options["factor"]' if self.phases.factors else ""))
+        groups = "for options in optimizer.param_groups:"
+        if self.phases.factors:
+            made += [f"rate = {rate}", groups, '    options["lr"] = rate * options["factor"]']
+        else:
+            made += [groups, f'    options["lr"] = rate = {rate}']
         made += [
             f"left = len(data.train) - step % steps * {self.images}",
             f"share = WORLD / min(left, {self.images})",
@@ -476,8 +479,12 @@ class _Printer:
                 if kind in self.tables:
                     self.use(f"tables:{function}", own=False)
                     save.append(f'    write_table(args.run / "{file}", {function}(counts, CLASSES))')
-        save = [*made, "if RANK == 0:", *("    " + line for line in save)]
-        return [*save, "if WORLD > 1:", "    dist.destroy_process_group()"]
+        leave = [
+            "if WORLD > 1:",
+            "    dist.barrier()  # by then gloo's threads have let go of the last sum",
+            "    dist.destroy_process_group()",
+        ]
+        return [*leave, *made, "if RANK == 0:", *("    " + line for line in save)]
 
 
 def _mapping(prefix: str, items: dict[str, str]) -> list[str]:
