@@ -25,7 +25,7 @@ RAISERS = {
     "Exhausted", "ExprError", "OpError", "Problem", "PydanticCustomError", "UnknownValue",
     "_conflict", "_fail", "_late", "_mismatch", "_refuse", "_stop", "_unreadable", "stop",
 }  # fmt: skip
-ELSEWHERE = {"disagreement", "file-exists", "too-many-mistakes", "no-recipe", "bad-data", "no-run", "bad-ensemble"} | {
+ELSEWHERE = {"disagreement", "file-exists", "too-many-mistakes", "no-recipe", "bad-data", "no-run", "bad-ensemble", "diverged"} | {
     "no-file", "bad-weight-file", "missing-weights", "left-over-weights", "weight-shape", "weight-type", "not-finite",
     "foreign-weights", "no-provider", "no-preprocess", "out-of-range", "unsupported-op", "bad-model",
     "unwrapped-weights", "unknown-published", "published-mismatch", "no-download", "published-preprocess",
