@@ -25,10 +25,10 @@ RAISERS = {
     "Exhausted", "ExprError", "OpError", "Problem", "PydanticCustomError", "UnknownValue",
     "_conflict", "_fail", "_late", "_mismatch", "_refuse", "_stop", "_unreadable", "stop",
 }  # fmt: skip
-ELSEWHERE = {"disagreement", "file-exists", "too-many-mistakes", "no-recipe", "bad-data", "no-run", "bad-ensemble", "diverged"} | {
+ELSEWHERE = {"disagreement", "file-exists", "too-many-mistakes", "no-recipe", "bad-data", "no-run", "bad-ensemble"} | {
     "no-file", "bad-weight-file", "missing-weights", "left-over-weights", "weight-shape", "weight-type", "not-finite",
     "foreign-weights", "no-provider", "no-preprocess", "out-of-range", "unsupported-op", "bad-model",
-    "unwrapped-weights", "unknown-published", "published-mismatch", "no-download", "published-preprocess",
+    "unwrapped-weights", "unknown-published", "published-mismatch", "no-download", "published-preprocess", "diverged",
 }  # fmt: skip
 """Slugs of commands beside `validate`, and of what takes long to provoke: tests/cli, test_hostile.py, weights, onnx, golden."""
 UNREACHABLE = ("this expression is nested too deeply",)
